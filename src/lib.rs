@@ -1,0 +1,19 @@
+//! namegate: a DNS resolver for devboxes that answers only the names a network policy allows.
+//!
+//! The rooms, in the order in which a newcomer should read them:
+//!
+//! * [`wire`]: the words the rooms speak; octets to words and back.
+//! * [`config`]: what the operator says.
+//! * [`policy`]: what the account says.
+//! * [`matcher`]: the policy compiled; may this name resolve, and why.
+//! * [`answer`]: the desks that answer, and what they did as a value.
+
+pub mod wire;
+
+pub mod config;
+
+pub mod policy;
+
+pub mod matcher;
+
+pub mod answer;

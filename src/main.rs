@@ -1,0 +1,3 @@
+//! namegate: the program. It calls the library and turns the result into an exit code.
+
+fn main() {}

@@ -1,0 +1,566 @@
+//! The policy compiled to a trie over labels, root first.
+//!
+//! [`Rules::judge`] takes a name and returns a [`Verdict`]; it cannot fail, does
+//! not allocate, and knows nothing of sockets, caches or the clock. It works on
+//! wire labels alone (SPEC 3).
+
+use std::hash::{BuildHasher, Hasher};
+
+use crate::policy::Pattern;
+use crate::wire::Name;
+
+/// What grants a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Grant {
+    /// `allowed_hostnames` of the policy.
+    Listed,
+    /// `allow_agent_gateway`.
+    AgentGateway,
+    /// `allow_mcp_gateway`.
+    McpGateway,
+    /// `allow_devbox_to_devbox`.
+    DevboxToDevbox,
+    /// `allow_runloop_mirrors`.
+    Mirrors,
+    /// A `[[forward]]` with `exempt`.
+    Forward,
+}
+
+/// The form of the pattern that matched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// The name itself.
+    Exact,
+    /// `*.` and an ending.
+    Wildcard,
+    /// No pattern: `allow_all`.
+    Everything,
+}
+
+/// Why a name is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rule {
+    /// Who grants it.
+    pub grant: Grant,
+    /// How it matched.
+    pub shape: Shape,
+    /// The pattern's place in its list, from 0; 0 with [`Shape::Everything`].
+    pub index: u32,
+}
+
+/// Why a name is denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// No pattern matches.
+    NotListed,
+    /// There is no pattern at all.
+    DenyAll,
+    /// A label holds an octet outside `[A-Za-z0-9_-]`.
+    BadLabel,
+}
+
+/// A denied name's place in the trie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// Why.
+    pub why: Why,
+    /// The octet of the name at which its deepest proper ancestor in the trie begins.
+    pub encloser_at: u8,
+    /// Is the name itself an ancestor of an allowed one?
+    pub is_ancestor: bool,
+}
+
+/// May this name resolve? The same for every type, class, flag, transport and case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// Yes, by this rule.
+    Allow(Rule),
+    /// No.
+    Deny(Denial),
+}
+
+/// No node, no origin.
+const NONE: u32 = u32::MAX;
+const ROOT: u32 = 0;
+
+/// The compiled rules. Immutable; share them behind an `Arc`.
+///
+/// Invariants: `nodes[0]` is the root. `table` has a power of two of slots, at
+/// least half of them [`NONE`], and finds each other node by its parent and
+/// label. A node is there because a pattern stands at it or below it, so a
+/// denied name that has a node is an ancestor of an allowed one.
+pub struct Rules {
+    nodes: Vec<Node>,
+    /// Each node's label behind its length octet.
+    labels: Vec<u8>,
+    table: Box<[u32]>,
+    hasher: foldhash::fast::RandomState,
+    origins: Vec<Origin>,
+    allow_all: bool,
+}
+
+struct Node {
+    parent: u32,
+    label_at: u32,
+    /// The origin of the pattern that is this name.
+    exact: u32,
+    /// The origin of the pattern that is everything below this name.
+    below: u32,
+}
+
+/// Where a pattern came from and where it went.
+struct Origin {
+    grant: Grant,
+    index: u32,
+    node: u32,
+}
+
+/// How far a name could be followed.
+struct Walk {
+    /// The node of the whole name.
+    node: Option<u32>,
+    /// The origin of the deepest wildcard above the name.
+    wildcard: u32,
+    encloser_at: usize,
+}
+
+impl Rules {
+    /// An empty set, to be filled.
+    pub fn builder() -> RulesBuilder {
+        RulesBuilder {
+            rules: Self {
+                nodes: vec![Node {
+                    parent: NONE,
+                    label_at: 0,
+                    exact: NONE,
+                    below: NONE,
+                }],
+                labels: vec![0],
+                table: vec![NONE; 16].into(),
+                hasher: foldhash::fast::RandomState::default(),
+                origins: Vec::new(),
+                allow_all: false,
+            },
+        }
+    }
+
+    /// May `name` resolve?
+    #[inline]
+    pub fn judge(&self, name: &Name) -> Verdict {
+        let walk = self.walk(name);
+        let exact = walk
+            .node
+            .map_or(NONE, |node| self.nodes[node as usize].exact);
+        let why = if !name.is_plain() {
+            Why::BadLabel
+        } else if exact != NONE {
+            return Verdict::Allow(self.rule(exact, Shape::Exact));
+        } else if walk.wildcard != NONE {
+            return Verdict::Allow(self.rule(walk.wildcard, Shape::Wildcard));
+        } else if self.allow_all {
+            return Verdict::Allow(Rule {
+                grant: Grant::Listed,
+                shape: Shape::Everything,
+                index: 0,
+            });
+        } else if self.origins.is_empty() {
+            Why::DenyAll
+        } else {
+            Why::NotListed
+        };
+        let encloser_at = u8::try_from(walk.encloser_at).expect("a name has at most 255 octets");
+        Verdict::Deny(Denial {
+            why,
+            encloser_at,
+            is_ancestor: walk.node.is_some(),
+        })
+    }
+
+    /// Does a pattern cover `name`? For lists that are not a policy; `allow_all` plays no part.
+    pub fn covers(&self, name: &Name) -> bool {
+        let walk = self.walk(name);
+        walk.wildcard != NONE
+            || walk
+                .node
+                .is_some_and(|node| self.nodes[node as usize].exact != NONE)
+    }
+
+    /// Does the policy allow every name?
+    pub fn allows_all(&self) -> bool {
+        self.allow_all
+    }
+
+    /// Patterns without and with a wildcard, those that stand twice counted once.
+    pub fn counts(&self) -> (usize, usize) {
+        let count =
+            |which: fn(&Node) -> u32| self.nodes.iter().filter(|node| which(node) != NONE).count();
+        (count(|node| node.exact), count(|node| node.below))
+    }
+
+    /// The text of the pattern behind a rule; none for `allow_all`.
+    pub fn pattern(&self, rule: Rule) -> Option<String> {
+        let is_it = |origin: &&Origin| origin.grant == rule.grant && origin.index == rule.index;
+        let origin = self.origins.iter().find(is_it)?;
+        match rule.shape {
+            Shape::Exact => Some(self.path(origin.node)),
+            Shape::Wildcard => Some(format!("*.{}", self.path(origin.node))),
+            Shape::Everything => None,
+        }
+    }
+
+    /// Every pattern: its rule, and its text without the `*.`.
+    pub(super) fn patterns(&self) -> impl Iterator<Item = (Rule, String)> + '_ {
+        self.origins.iter().enumerate().map(|(at, origin)| {
+            let is_wildcard = self.nodes[origin.node as usize].below as usize == at;
+            let shape = if is_wildcard {
+                Shape::Wildcard
+            } else {
+                Shape::Exact
+            };
+            (
+                Rule {
+                    grant: origin.grant,
+                    shape,
+                    index: origin.index,
+                },
+                self.path(origin.node),
+            )
+        })
+    }
+
+    fn path(&self, node: u32) -> String {
+        let mut text = String::new();
+        let mut node = &self.nodes[node as usize];
+        while node.parent != NONE {
+            let label = &self.labels[node.label_at as usize..];
+            text.extend(
+                label[1..=usize::from(label[0])]
+                    .iter()
+                    .copied()
+                    .map(char::from),
+            );
+            node = &self.nodes[node.parent as usize];
+            if node.parent != NONE {
+                text.push('.');
+            }
+        }
+        text
+    }
+
+    fn rule(&self, origin: u32, shape: Shape) -> Rule {
+        let Origin { grant, index, .. } = self.origins[origin as usize];
+        Rule {
+            grant,
+            shape,
+            index,
+        }
+    }
+
+    /// Follows a name from the root for as long as there are nodes: a miss costs one probe.
+    fn walk(&self, name: &Name) -> Walk {
+        let mut starts = [0_u8; 128];
+        let mut labels = 0;
+        for at in name.starts() {
+            starts[labels] = u8::try_from(at).expect("a name has at most 255 octets");
+            labels += 1;
+        }
+        let mut walk = Walk {
+            node: None,
+            wildcard: NONE,
+            encloser_at: name.octets().len() - 1,
+        };
+        let mut node = ROOT;
+        for depth in (0..labels).rev() {
+            let at = usize::from(starts[depth]);
+            let label = &name.octets()[at..][..=usize::from(name.octets()[at])];
+            let Some(child) = self.child(node, label) else {
+                return walk;
+            };
+            node = child;
+            if depth == 0 {
+                break;
+            }
+            walk.encloser_at = at;
+            let below = self.nodes[node as usize].below;
+            if below != NONE {
+                walk.wildcard = below;
+            }
+        }
+        walk.node = (node != ROOT).then_some(node);
+        walk
+    }
+
+    /// The node under `parent` for a label, its length octet included.
+    #[inline]
+    fn child(&self, parent: u32, label: &[u8]) -> Option<u32> {
+        self.slots(parent, label)
+            .map(|slot| self.table[slot])
+            .take_while(|node| *node != NONE)
+            .find(|node| self.is(*node, parent, label))
+    }
+
+    fn is(&self, node: u32, parent: u32, label: &[u8]) -> bool {
+        let node = &self.nodes[node as usize];
+        node.parent == parent && self.labels[node.label_at as usize..].starts_with(label)
+    }
+
+    /// The slots in which a node may lie, in the order of trial. Without an end: half the table is free.
+    fn slots(&self, parent: u32, label: &[u8]) -> impl Iterator<Item = usize> + use<> {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u32(parent);
+        hasher.write(label);
+        let mask = self.table.len() - 1;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a hash is cut to the table's size"
+        )]
+        let first = hasher.finish() as usize;
+        (0..).map(move |step| (first + step) & mask)
+    }
+}
+
+/// Fills a set of [`Rules`].
+pub struct RulesBuilder {
+    rules: Rules,
+}
+
+impl RulesBuilder {
+    /// Allows every name that can be asked for.
+    #[must_use]
+    pub fn allow_all(mut self) -> Self {
+        self.rules.allow_all = true;
+        self
+    }
+
+    /// Grants the patterns of a list. Of two equal ones the first counts.
+    #[must_use]
+    pub fn grant<'a>(
+        mut self,
+        grant: Grant,
+        patterns: impl IntoIterator<Item = &'a Pattern>,
+    ) -> Self {
+        for (index, pattern) in patterns.into_iter().enumerate() {
+            self.add(grant, index, &pattern.name(), pattern.is_wildcard());
+        }
+        self
+    }
+
+    /// Grants a zone: its apex and every name below.
+    #[must_use]
+    pub fn grant_zone(mut self, grant: Grant, index: usize, zone: &Name) -> Self {
+        self.add(grant, index, zone, false);
+        self.add(grant, index, zone, true);
+        self
+    }
+
+    fn add(&mut self, grant: Grant, index: usize, name: &Name, below: bool) {
+        let node = self.node(name);
+        let origin = u32::try_from(self.rules.origins.len()).expect("a policy is at most 64 MiB");
+        let place = &mut self.rules.nodes[node as usize];
+        let place = if below {
+            &mut place.below
+        } else {
+            &mut place.exact
+        };
+        if *place == NONE {
+            *place = origin;
+            let index = u32::try_from(index).expect("a policy is at most 64 MiB");
+            self.rules.origins.push(Origin { grant, index, node });
+        }
+    }
+
+    /// The node of a name, made with all above it where it is not there.
+    fn node(&mut self, name: &Name) -> u32 {
+        let starts: Vec<usize> = name.starts().collect();
+        let mut node = ROOT;
+        for at in starts.into_iter().rev() {
+            let label = &name.octets()[at..][..=usize::from(name.octets()[at])];
+            node = match self.rules.child(node, label) {
+                Some(child) => child,
+                None => self.insert(node, label),
+            };
+        }
+        node
+    }
+
+    fn insert(&mut self, parent: u32, label: &[u8]) -> u32 {
+        if self.rules.nodes.len() * 2 >= self.rules.table.len() {
+            self.grow();
+        }
+        let node = u32::try_from(self.rules.nodes.len()).expect("a policy is at most 64 MiB");
+        let label_at = u32::try_from(self.rules.labels.len()).expect("a policy is at most 64 MiB");
+        self.rules.labels.extend_from_slice(label);
+        self.rules.nodes.push(Node {
+            parent,
+            label_at,
+            exact: NONE,
+            below: NONE,
+        });
+        self.place(node, label);
+        node
+    }
+
+    fn place(&mut self, node: u32, label: &[u8]) {
+        let parent = self.rules.nodes[node as usize].parent;
+        let free = self
+            .rules
+            .slots(parent, label)
+            .find(|slot| self.rules.table[*slot] == NONE);
+        self.rules.table[free.expect("half the table is free")] = node;
+    }
+
+    fn grow(&mut self) {
+        self.rules.table = vec![NONE; self.rules.table.len() * 2].into();
+        for node in 1..self.rules.nodes.len() {
+            let at = self.rules.nodes[node].label_at as usize;
+            let end = at + usize::from(self.rules.labels[at]);
+            let label: [u8; 64] =
+                std::array::from_fn(|i| self.rules.labels.get(at + i).copied().unwrap_or(0));
+            self.place(
+                u32::try_from(node).expect("counted before"),
+                &label[..=end - at],
+            );
+        }
+    }
+
+    /// The rules, ready to judge.
+    pub fn build(mut self) -> Rules {
+        self.rules.nodes.shrink_to_fit();
+        self.rules.labels.shrink_to_fit();
+        self.rules.origins.shrink_to_fit();
+        self.rules
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(patterns: &[&str]) -> Rules {
+        let patterns: Vec<Pattern> = patterns
+            .iter()
+            .map(|it| Pattern::parse(it).expect(it))
+            .collect();
+        Rules::builder().grant(Grant::Listed, &patterns).build()
+    }
+
+    #[track_caller]
+    fn check(patterns: &[&str], name: &str, expected: Option<&str>) {
+        let rules = rules(patterns);
+        let matched = match rules.judge(&name.parse().expect(name)) {
+            Verdict::Allow(rule) => rules.pattern(rule),
+            Verdict::Deny(_) => None,
+        };
+        assert_eq!(matched.as_deref(), expected, "{name} under {patterns:?}");
+    }
+
+    #[track_caller]
+    fn encloser(patterns: &[&str], name: &str, expected: &str) {
+        let name: Name = name.parse().expect(name);
+        let Verdict::Deny(denial) = rules(patterns).judge(&name) else {
+            panic!("{name} is allowed")
+        };
+        assert_eq!(
+            name.ancestor_at(denial.encloser_at.into()).to_string(),
+            expected
+        );
+    }
+
+    #[test]
+    fn an_empty_list_allows_nothing() {
+        check(&[], "github.com", None);
+    }
+
+    #[test]
+    fn a_wildcard_reaches_every_depth_below() {
+        check(&["*.npmjs.org"], "registry.npmjs.org", Some("*.npmjs.org"));
+        check(&["*.npmjs.org"], "a.b.npmjs.org", Some("*.npmjs.org"));
+    }
+
+    #[test]
+    fn a_wildcard_is_not_its_own_apex() {
+        check(&["*.npmjs.org"], "npmjs.org", None);
+    }
+
+    #[test]
+    fn labels_match_whole() {
+        check(&["*.npmjs.org"], "evilnpmjs.org", None);
+        check(&["github.com"], "api.github.com", None);
+    }
+
+    #[test]
+    fn the_narrowest_pattern_is_named() {
+        let list = ["*.com", "*.example.com", "www.example.com"];
+        check(&list, "www.example.com", Some("www.example.com"));
+        check(&list, "ftp.example.com", Some("*.example.com"));
+        check(&list, "example.com", Some("*.com"));
+        check(
+            &["*.a.example", "b.a.example"],
+            "x.b.a.example",
+            Some("*.a.example"),
+        );
+    }
+
+    #[test]
+    fn strange_labels_are_denied_also_when_everything_is_allowed() {
+        check(&["*.google.com"], "attacker.example\\000.google.com", None);
+        let all = Rules::builder().allow_all().build();
+        assert!(matches!(
+            all.judge(&"github.com".parse().expect("a name")),
+            Verdict::Allow(_)
+        ));
+        let odd = "a\\.b.github.com".parse().expect("a name");
+        assert!(matches!(
+            all.judge(&odd),
+            Verdict::Deny(Denial {
+                why: Why::BadLabel,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn a_denial_knows_the_deepest_node_above() {
+        encloser(&["api.github.com"], "evil.com", "com");
+        encloser(&["api.github.com"], "x.github.com", "github.com");
+        encloser(&["api.github.com"], "github.com", "com");
+        encloser(&["api.github.com"], "a.b.example", ".");
+        encloser(&["api.github.com"], "x.api.github.com", "api.github.com");
+        encloser(&["api.github.com"], ".", ".");
+        encloser(&[], "com", ".");
+    }
+
+    #[test]
+    fn ancestors_are_known() {
+        for (name, expected) in [
+            ("com", true),
+            ("github.com", true),
+            ("org", false),
+            (".", false),
+        ] {
+            let Verdict::Deny(denial) =
+                rules(&["api.github.com"]).judge(&name.parse().expect(name))
+            else {
+                panic!("{name} is allowed")
+            };
+            assert_eq!(denial.is_ancestor, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn many_names_are_all_found() {
+        let list: Vec<String> = (0..5000)
+            .map(|i| format!("n{i}.z{}.example", i % 97))
+            .collect();
+        let list: Vec<&str> = list.iter().map(String::as_str).collect();
+        let rules = rules(&list);
+        for name in &list {
+            assert!(
+                matches!(rules.judge(&name.parse().expect(name)), Verdict::Allow(_)),
+                "{name}"
+            );
+        }
+        assert_eq!(rules.counts(), (5000, 0));
+    }
+}

@@ -1,0 +1,36 @@
+//! The words the rooms speak: [`Name`], [`Query`], [`Malformed`], [`Message`],
+//! [`Sections`] and the one [`reply`] that carries them out.
+//!
+//! Octets come in and words go out, and back again. Nothing here knows a
+//! socket, a policy or a clock, and nothing on a query's way to an immediate
+//! answer allocates.
+
+mod codes;
+mod malformed;
+mod message;
+mod name;
+mod query;
+mod reply;
+mod sections;
+
+pub use codes::{Ede, Rcode, Type};
+pub use malformed::{Malformed, Unreadable};
+pub use message::{Message, Record, Section};
+pub use name::{Name, NameError};
+pub use query::{CLASS_CH, CLASS_IN, Edns, Query};
+pub use reply::{Head, Reply, reply, reply_unreadable};
+pub use sections::{Age, Sections, SectionsBuilder};
+
+/// Octets of a message header (RFC 1035 §4.1.1).
+pub const HEADER_OCTETS: usize = 12;
+/// The largest message either transport can carry (RFC 1035 §4.2.2).
+pub const MESSAGE_OCTETS_MAX: usize = 65_535;
+/// What a client that sends no OPT can take over UDP (RFC 1035 §4.2.1).
+pub const PLAIN_UDP_OCTETS: u16 = 512;
+/// Octets of a UDP message that cross the internet unfragmented (RFC 9715 §3.1).
+pub const UDP_OCTETS: u16 = 1232;
+
+/// Two octets at `at`, in network order.
+fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes([*octets.get(at)?, *octets.get(at + 1)?]))
+}

@@ -1,0 +1,381 @@
+//! One question, as it lies in the client's datagram.
+
+use super::codes::Type;
+use super::malformed::{Malformed, Unreadable};
+use super::name::Name;
+use super::{HEADER_OCTETS, PLAIN_UDP_OCTETS, u16_at};
+
+/// The internet's class.
+pub const CLASS_IN: u16 = 1;
+/// CHAOS, in which servers are asked for their names (RFC 4892).
+pub const CLASS_CH: u16 = 3;
+
+const RESPONSE: u16 = 0x8000;
+const OPCODE: u16 = 0x7800;
+const RECURSION_DESIRED: u16 = 0x0100;
+const AUTHENTIC_DATA: u16 = 0x0020;
+const CHECKING_DISABLED: u16 = 0x0010;
+/// DO, in the flags of an OPT (RFC 3225 §3).
+const DNSSEC_OK: u16 = 0x8000;
+/// The fixed part of an OPT behind its owner: type, payload, rcode, version, flags, RDLENGTH (RFC 6891 §6.1.2).
+const OPT_FIXED_OCTETS: usize = 10;
+
+/// What a client's OPT says that we heed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edns {
+    /// The largest UDP reply it takes, in octets; at least 512 (RFC 6891 §6.2.3).
+    pub payload: u16,
+    /// DO: it wants signatures.
+    pub dnssec_ok: bool,
+}
+
+/// One well-formed question and the octets it came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    octets: &'a [u8],
+    question_end: usize,
+    flags: u16,
+    name: Name,
+    kind: Type,
+    class: u16,
+    edns: Option<Edns>,
+}
+
+impl<'a> Query<'a> {
+    /// Reads a message to its last octet. Nothing allocates.
+    ///
+    /// # Errors
+    /// Everything that is not exactly one question of opcode QUERY, with at most one OPT behind it.
+    #[inline]
+    pub fn read(octets: &'a [u8]) -> Result<Self, Unreadable> {
+        let bare = |why| Unreadable {
+            why,
+            question_end: HEADER_OCTETS,
+            edns: None,
+        };
+        let Some(header) = octets.get(..HEADER_OCTETS) else {
+            return Err(bare(Malformed::TooShort));
+        };
+        let word = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+        let flags = word(2);
+        if flags & RESPONSE != 0 {
+            return Err(bare(Malformed::IsResponse));
+        }
+        let counts = [word(6), word(8), word(10)];
+        let question = match word(4) {
+            1 => read_question(octets),
+            0 => Err(Malformed::NoQuestion),
+            _ => Err(Malformed::ManyQuestions),
+        };
+        let question_end = question.as_ref().map_or(HEADER_OCTETS, |it| it.end);
+        if flags & OPCODE != 0 || word(4) == 0 {
+            // RFC 6891 §7: a reply holds an OPT whenever the query did, also one that says no.
+            let mut edns = None;
+            let _ = read_records(octets, question_end, counts, &mut edns);
+            let why = if flags & OPCODE != 0 {
+                Malformed::OtherOpcode
+            } else {
+                Malformed::NoQuestion
+            };
+            return Err(Unreadable {
+                why,
+                question_end,
+                edns,
+            });
+        }
+        let question = question.map_err(bare)?;
+        let mut edns = None;
+        let read = if counts == [0, 0, 0] && question_end == octets.len() {
+            Ok(())
+        } else {
+            read_records(octets, question_end, counts, &mut edns)
+        };
+        let unreadable = |why| Unreadable {
+            why,
+            question_end,
+            edns,
+        };
+        match (read, question.kind) {
+            // RFC 1995 §3: an IXFR carries the SOA it has in its authority section.
+            (_, Type::AXFR | Type::IXFR) => return Err(unreadable(Malformed::Transfer)),
+            (Err(why), _) => return Err(unreadable(why)),
+            (Ok(()), Type::NXNAME) => return Err(unreadable(Malformed::NxnameAsked)),
+            (Ok(()), Type::ANY) => {}
+            (Ok(()), kind) if kind.is_meta() => return Err(unreadable(Malformed::MetaType)),
+            (Ok(()), _) => {}
+        }
+        if !matches!(question.class, CLASS_IN | CLASS_CH) {
+            return Err(unreadable(Malformed::OtherClass));
+        }
+        Ok(Self {
+            octets,
+            question_end,
+            flags,
+            name: question.name,
+            kind: question.kind,
+            class: question.class,
+            edns,
+        })
+    }
+
+    /// The name asked for, lower-cased.
+    #[inline]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The type asked for.
+    #[inline]
+    pub fn kind(&self) -> Type {
+        self.kind
+    }
+
+    /// The class asked for: [`CLASS_IN`] or [`CLASS_CH`].
+    pub fn class(&self) -> u16 {
+        self.class
+    }
+
+    /// The client's OPT, where it sent one.
+    pub fn edns(&self) -> Option<Edns> {
+        self.edns
+    }
+
+    /// Does the client want signatures (RFC 3225)?
+    pub fn dnssec_ok(&self) -> bool {
+        self.edns.is_some_and(|edns| edns.dnssec_ok)
+    }
+
+    /// RD.
+    pub fn recursion_desired(&self) -> bool {
+        self.flags & RECURSION_DESIRED != 0
+    }
+
+    /// CD (RFC 4035 §3.2.2).
+    pub fn checking_disabled(&self) -> bool {
+        self.flags & CHECKING_DISABLED != 0
+    }
+
+    /// Does the client understand AD (RFC 6840 §5.7)?
+    pub fn wants_authentic(&self) -> bool {
+        self.flags & AUTHENTIC_DATA != 0 || self.dnssec_ok()
+    }
+
+    /// The question's octets as the client sent them, letter case included.
+    pub fn question(&self) -> &'a [u8] {
+        &self.octets[HEADER_OCTETS..self.question_end]
+    }
+
+    /// The whole message.
+    pub fn octets(&self) -> &'a [u8] {
+        self.octets
+    }
+
+    /// The most octets a UDP reply may have: what the client takes, within what we send.
+    pub fn udp_limit(&self, ours: u16) -> usize {
+        usize::from(self.edns.map_or(PLAIN_UDP_OCTETS, |edns| {
+            edns.payload.min(ours).max(PLAIN_UDP_OCTETS)
+        }))
+    }
+}
+
+struct Question {
+    name: Name,
+    kind: Type,
+    class: u16,
+    end: usize,
+}
+
+fn read_question(octets: &[u8]) -> Result<Question, Malformed> {
+    let (name, at) = Name::read_plain(octets, HEADER_OCTETS)?;
+    let kind = Type(u16_at(octets, at).ok_or(Malformed::Truncated)?);
+    let class = u16_at(octets, at + 2).ok_or(Malformed::Truncated)?;
+    Ok(Question {
+        name,
+        kind,
+        class,
+        end: at + 4,
+    })
+}
+
+/// Walks what stands behind the question: one OPT and nothing else.
+fn read_records(
+    octets: &[u8],
+    at: usize,
+    counts: [u16; 3],
+    edns: &mut Option<Edns>,
+) -> Result<(), Malformed> {
+    if counts[0] > 0 || counts[1] > 0 {
+        return Err(Malformed::StrayRecord);
+    }
+    let mut at = at;
+    for _ in 0..counts[2] {
+        let (owner, fixed) = Name::read(octets, at)?;
+        let kind = Type(u16_at(octets, fixed).ok_or(Malformed::Truncated)?);
+        let rdlength = u16_at(octets, fixed + 8).ok_or(Malformed::Truncated)?;
+        let data_at = fixed + OPT_FIXED_OCTETS;
+        at = data_at + usize::from(rdlength);
+        let data = octets.get(data_at..at).ok_or(Malformed::Truncated)?;
+        match kind {
+            Type::TSIG => return Err(Malformed::Signed),
+            Type::OPT => {}
+            _ => return Err(Malformed::StrayRecord),
+        }
+        if edns.is_some() {
+            return Err(Malformed::ManyOpts);
+        }
+        if !owner.is_root() || !options_fill(data) {
+            return Err(Malformed::BadOpt);
+        }
+        let payload = u16_at(octets, fixed + 2).ok_or(Malformed::Truncated)?;
+        let version = octets[fixed + 5];
+        let flags = u16_at(octets, fixed + 6).ok_or(Malformed::Truncated)?;
+        *edns = Some(Edns {
+            payload: payload.max(PLAIN_UDP_OCTETS),
+            dnssec_ok: flags & DNSSEC_OK != 0,
+        });
+        if version > 0 {
+            return Err(Malformed::OtherEdnsVersion);
+        }
+    }
+    match at == octets.len() {
+        true => Ok(()),
+        false => Err(Malformed::TrailingOctets),
+    }
+}
+
+/// Do the options' lengths add up to the OPT's (RFC 6891 §6.1.2)? What they say is not heeded.
+fn options_fill(data: &[u8]) -> bool {
+    let mut at = 0;
+    while at < data.len() {
+        let Some(len) = u16_at(data, at + 2) else {
+            return false;
+        };
+        at += 4 + usize::from(len);
+    }
+    at == data.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GITHUB: &[u8] = b"\x06GitHub\x03com\x00\x00\x01\x00\x01";
+
+    fn message(flags: u16, counts: [u16; 4], rest: &[&[u8]]) -> Vec<u8> {
+        let mut octets = vec![0xAB, 0xCD];
+        octets.extend(flags.to_be_bytes());
+        octets.extend(counts.iter().flat_map(|count| count.to_be_bytes()));
+        octets.extend(rest.concat());
+        octets
+    }
+
+    #[track_caller]
+    fn refused(octets: &[u8], why: Malformed) {
+        assert_eq!(
+            Query::read(octets).map(|_| ()).map_err(|it| it.why),
+            Err(why)
+        );
+    }
+
+    #[test]
+    fn a_plain_question_is_read() {
+        let octets = message(0x0110, [1, 0, 0, 0], &[GITHUB]);
+        let query = Query::read(&octets).expect("well-formed");
+        assert_eq!(query.name().to_string(), "github.com");
+        assert_eq!((query.kind(), query.class()), (Type::A, CLASS_IN));
+        assert!(query.recursion_desired() && query.checking_disabled() && !query.wants_authentic());
+        assert_eq!(query.question(), GITHUB);
+        assert_eq!(query.udp_limit(1232), 512);
+    }
+
+    #[test]
+    fn an_opt_is_heard() {
+        let opt = b"\0\0\x29\x10\0\0\0\x80\0\0\0";
+        let octets = message(0, [1, 0, 0, 1], &[GITHUB, opt]);
+        let query = Query::read(&octets).expect("well-formed");
+        assert_eq!(
+            query.edns(),
+            Some(Edns {
+                payload: 4096,
+                dnssec_ok: true
+            })
+        );
+        assert_eq!(query.udp_limit(1232), 1232);
+        assert!(query.wants_authentic());
+    }
+
+    #[test]
+    fn each_deformity_has_its_name() {
+        use Malformed::*;
+        let opt: &[u8] = b"\0\0\x29\x10\0\0\0\0\0\0\0";
+        refused(&[0; 11], TooShort);
+        refused(&message(0x8000, [1, 0, 0, 0], &[GITHUB]), IsResponse);
+        refused(&message(0x2800, [1, 0, 0, 0], &[GITHUB]), OtherOpcode);
+        refused(&message(0, [0, 0, 0, 0], &[]), NoQuestion);
+        refused(&message(0, [2, 0, 0, 0], &[GITHUB, GITHUB]), ManyQuestions);
+        refused(&message(0, [65535, 0, 0, 0], &[GITHUB]), ManyQuestions);
+        refused(&message(0, [1, 0, 0, 0], &[&GITHUB[..14]]), Truncated);
+        refused(&message(0, [1, 0, 0, 1], &[GITHUB]), Truncated);
+        refused(
+            &message(0, [1, 0, 0, 0], &[b"\xC0\x0C\0\x01\0\x01"]),
+            BadPointer,
+        );
+        refused(
+            &message(0, [1, 0, 0, 0], &[b"\x41x\0\0\x01\0\x01"]),
+            BadLabelType,
+        );
+        refused(&message(0, [1, 0, 0, 0], &[GITHUB, b"x"]), TrailingOctets);
+        refused(&message(0, [1, 0, 0, 0], &[GITHUB, opt]), TrailingOctets);
+        refused(&message(0, [1, 1, 0, 0], &[GITHUB]), StrayRecord);
+        refused(&message(0, [1, 0, 1, 0], &[GITHUB]), StrayRecord);
+        refused(
+            &message(0, [1, 0, 0, 1], &[GITHUB, b"\0\0\x01\0\x01\0\0\0\0\0\0"]),
+            StrayRecord,
+        );
+        refused(&message(0, [1, 0, 0, 2], &[GITHUB, opt, opt]), ManyOpts);
+        refused(
+            &message(
+                0,
+                [1, 0, 0, 1],
+                &[GITHUB, b"\x01a\0\0\x29\x10\0\0\0\0\0\0\0"],
+            ),
+            BadOpt,
+        );
+        refused(
+            &message(
+                0,
+                [1, 0, 0, 1],
+                &[GITHUB, b"\0\0\x29\x10\0\0\0\0\0\0\x03\0\x0A\0"],
+            ),
+            BadOpt,
+        );
+        refused(
+            &message(0, [1, 0, 0, 1], &[GITHUB, b"\0\0\x29\x10\0\0\x01\0\0\0\0"]),
+            OtherEdnsVersion,
+        );
+        refused(
+            &message(0, [1, 0, 0, 1], &[GITHUB, b"\0\0\xFA\0\xFF\0\0\0\0\0\0"]),
+            Signed,
+        );
+        refused(&message(0, [1, 0, 0, 0], &[b"\0\0\x01\0\x04"]), OtherClass);
+        refused(&message(0, [1, 0, 0, 0], &[b"\0\0\x01\0\xFF"]), OtherClass);
+        refused(&message(0, [1, 0, 0, 0], &[b"\0\0\xFC\0\x01"]), Transfer);
+        refused(&message(0, [1, 0, 1, 0], &[b"\0\0\xFB\0\x01"]), Transfer);
+        refused(&message(0, [1, 0, 0, 0], &[b"\0\0\x29\0\x01"]), MetaType);
+        refused(&message(0, [1, 0, 0, 0], &[b"\0\0\0\0\x01"]), MetaType);
+        refused(&message(0, [1, 0, 0, 0], &[b"\0\0\x80\0\x01"]), NxnameAsked);
+    }
+
+    #[test]
+    fn every_prefix_of_a_query_is_refused() {
+        let octets = message(
+            0,
+            [1, 0, 0, 1],
+            &[GITHUB, b"\0\0\x29\x10\0\0\0\0\0\0\x04\0\x0A\0\0"],
+        );
+        assert!(Query::read(&octets).is_ok());
+        for end in 0..octets.len() {
+            assert!(Query::read(&octets[..end]).is_err(), "{end} octets");
+        }
+    }
+}

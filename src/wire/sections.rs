@@ -1,0 +1,247 @@
+//! Records ready to stand behind a question, kept as octets.
+//!
+//! They are put together once, when an answer comes in; sending them is a copy
+//! and a few TTLs. Pointers in them lead into the question (whose length is
+//! part of the name) or into themselves, so they fit behind any spelling of it.
+
+use super::HEADER_OCTETS;
+use super::codes::Type;
+use super::malformed::Malformed;
+use super::message::{Record, Section, is_compressible};
+use super::name::Name;
+use super::query::CLASS_IN;
+
+/// Offsets of names that later names may point to: enough for any answer that
+/// fits a datagram; a longer one is only less well compressed.
+const KNOWN_NAMES_MAX: usize = 64;
+/// The furthest a pointer reaches (RFC 1035 §4.1.4).
+const POINTER_MAX: usize = 0x3FFF;
+
+/// The records of a reply behind its question.
+#[derive(Clone, Debug, Default)]
+pub struct Sections {
+    octets: Box<[u8]>,
+    counts: [u16; 3],
+    /// Where in `octets` the TTLs lie.
+    ttls: Box<[u16]>,
+}
+
+/// What the TTLs in a reply are to be.
+#[derive(Clone, Copy, Debug)]
+pub enum Age {
+    /// As stored, less these seconds, and not below 0.
+    Seconds(u32),
+    /// All the same (RFC 8767 §4: 30 seconds for stale data).
+    Fixed(u32),
+}
+
+impl Sections {
+    /// Octets behind the question.
+    pub fn len(&self) -> usize {
+        self.octets.len()
+    }
+
+    /// Is there no record at all?
+    pub fn is_empty(&self) -> bool {
+        self.octets.is_empty()
+    }
+
+    /// Records in the answer, authority and additional sections.
+    pub fn counts(&self) -> [u16; 3] {
+        self.counts
+    }
+
+    /// Octets of memory this holds.
+    pub fn footprint(&self) -> usize {
+        self.octets.len() + self.ttls.len() * 2
+    }
+
+    /// Appends the records to a reply.
+    #[inline]
+    pub(super) fn write(&self, age: Age, out: &mut Vec<u8>) {
+        let base = out.len();
+        out.extend_from_slice(&self.octets);
+        for at in &self.ttls {
+            let at = base + usize::from(*at);
+            if let Some(ttl) = out[at..].first_chunk_mut::<4>() {
+                *ttl = match age {
+                    Age::Seconds(past) => u32::from_be_bytes(*ttl).saturating_sub(past),
+                    Age::Fixed(ttl_s) => ttl_s,
+                }
+                .to_be_bytes();
+            }
+        }
+    }
+}
+
+/// Puts [`Sections`] together, answer first, then authority, then additional.
+#[derive(Debug)]
+pub struct SectionsBuilder {
+    /// The message as it will be, header and question included.
+    message: Vec<u8>,
+    question_end: usize,
+    counts: [u16; 3],
+    ttls: Vec<u16>,
+    known: Vec<usize>,
+}
+
+impl SectionsBuilder {
+    /// Records that will stand behind a question for `name`.
+    pub fn new(name: &Name) -> Self {
+        let mut message = vec![0; HEADER_OCTETS];
+        message.extend_from_slice(name.octets());
+        message.extend_from_slice(&[0; 4]);
+        let known = name.starts().map(|at| HEADER_OCTETS + at).collect();
+        Self {
+            question_end: message.len(),
+            message,
+            counts: [0; 3],
+            ttls: Vec::new(),
+            known,
+        }
+    }
+
+    /// Adds a record of an upstream's reply with a TTL of our choice, names spelled anew.
+    ///
+    /// # Errors
+    /// When its data is malformed or the message full; then nothing is added.
+    pub fn push(
+        &mut self,
+        section: Section,
+        record: &Record<'_>,
+        ttl_s: u32,
+    ) -> Result<(), Malformed> {
+        self.add(section, &record.owner, record.kind, ttl_s, |builder| {
+            let compress = is_compressible(record.kind);
+            let known = builder.known.clone();
+            record.walk(
+                &mut builder.message,
+                |out, octets| out.extend_from_slice(octets),
+                |out, name| match compress {
+                    true => write_name(out, &known, name),
+                    false => out.extend_from_slice(name.octets()),
+                },
+            )
+        })
+    }
+
+    /// Adds a record whose data is ready, names in it spelled out.
+    ///
+    /// # Errors
+    /// When the message is full; then nothing is added.
+    pub fn push_data(
+        &mut self,
+        section: Section,
+        owner: &Name,
+        kind: Type,
+        ttl_s: u32,
+        data: &[u8],
+    ) -> Result<(), Malformed> {
+        self.add(section, owner, kind, ttl_s, |builder| {
+            builder.message.extend_from_slice(data);
+            Ok(())
+        })
+    }
+
+    fn add(
+        &mut self,
+        section: Section,
+        owner: &Name,
+        kind: Type,
+        ttl_s: u32,
+        data: impl FnOnce(&mut Self) -> Result<(), Malformed>,
+    ) -> Result<(), Malformed> {
+        let undo = (self.message.len(), self.known.len());
+        let added = || {
+            let owner_at = self.message.len();
+            write_name(&mut self.message, &self.known, owner);
+            self.learn(owner_at);
+            self.message.extend_from_slice(&kind.0.to_be_bytes());
+            self.message.extend_from_slice(&CLASS_IN.to_be_bytes());
+            let ttl_at = u16::try_from(self.message.len() - self.question_end).ok();
+            self.message.extend_from_slice(&ttl_s.to_be_bytes());
+            let length_at = self.message.len();
+            self.message.extend_from_slice(&[0; 2]);
+            data(self)?;
+            let length = u16::try_from(self.message.len() - length_at - 2)
+                .map_err(|_| Malformed::BadData)?;
+            self.message[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
+            let count = self.counts[section as usize]
+                .checked_add(1)
+                .ok_or(Malformed::BadData)?;
+            let fits = self.message.len() + OPT_ROOM <= super::MESSAGE_OCTETS_MAX;
+            let ttl_at = ttl_at.filter(|_| fits).ok_or(Malformed::BadData)?;
+            Ok((count, ttl_at))
+        };
+        match added() {
+            Ok((count, ttl_at)) => {
+                self.counts[section as usize] = count;
+                self.ttls.push(ttl_at);
+                Ok(())
+            }
+            Err(why) => {
+                self.message.truncate(undo.0);
+                self.known.truncate(undo.1);
+                Err(why)
+            }
+        }
+    }
+
+    /// Remembers the labels written at `at`, up to a pointer or the root.
+    fn learn(&mut self, at: usize) {
+        let mut at = at;
+        while let len @ 1..=63 = self.message[at] {
+            if at > POINTER_MAX || self.known.len() == KNOWN_NAMES_MAX {
+                return;
+            }
+            self.known.push(at);
+            at += usize::from(len) + 1;
+        }
+    }
+
+    /// The records, as octets.
+    pub fn finish(self) -> Sections {
+        Sections {
+            octets: self.message[self.question_end..].into(),
+            counts: self.counts,
+            ttls: self.ttls.into(),
+        }
+    }
+}
+
+/// What an OPT with an extended error may take behind the records.
+const OPT_ROOM: usize = 512;
+
+/// Writes a name, its longest known ending as a pointer (RFC 1035 §4.1.4).
+fn write_name(out: &mut Vec<u8>, known: &[usize], name: &Name) {
+    for at in name.starts() {
+        let ending = &name.octets()[at..];
+        if let Some(there) = known.iter().find(|there| spells(out, **there, ending)) {
+            let pointer =
+                u16::try_from(*there).expect("`learn` keeps no offset beyond 14 bits") | 0xC000;
+            out.extend_from_slice(&pointer.to_be_bytes());
+            return;
+        }
+        out.push(name.octets()[at]);
+        out.extend_from_slice(name.label_at(at));
+    }
+    out.push(0);
+}
+
+/// Does the name written at `at` equal `ending`, an uncompressed rest of a name?
+fn spells(message: &[u8], at: usize, ending: &[u8]) -> bool {
+    let (mut at, mut ending) = (at, ending);
+    loop {
+        match message[at] {
+            0 => return ending == [0],
+            len @ 1..=63 => {
+                let label = &message[at..=at + usize::from(len)];
+                let Some(rest) = ending.strip_prefix(label) else {
+                    return false;
+                };
+                (at, ending) = (at + label.len(), rest);
+            }
+            high => at = usize::from(u16::from_be_bytes([high & 0x3F, message[at + 1]])),
+        }
+    }
+}
