@@ -55,6 +55,8 @@ fn parse_ip(hex: &str) -> Option<IpAddr> {
 /// Every process's sockets: its id, and an inode.
 fn holders() -> impl Iterator<Item = (String, String)> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    // `self` stands there too.
+    let processes = processes.filter(|it| it.file_name().to_string_lossy().parse::<u32>().is_ok());
     processes.flat_map(|process| {
         let pid = process.file_name().to_string_lossy().into_owned();
         sockets_of(&process.path().join("fd"))
