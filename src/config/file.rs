@@ -37,13 +37,15 @@ fn octets(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 fn unreadable(name: &str, error: &std::io::Error) -> Error {
-    let (kind, help) = match error.kind() {
-        ErrorKind::NotFound => (
+    let (kind, help) = if error.kind() == ErrorKind::NotFound {
+        (
             Kind::Missing,
             "name a file that is there, or leave --config out",
-        ),
-        ErrorKind::PermissionDenied => (Kind::NoPermission, "let this user read the file"),
-        _ => (Kind::Bad, "name a readable file"),
+        )
+    } else if error.kind() == ErrorKind::PermissionDenied {
+        (Kind::NoPermission, "let this user read the file")
+    } else {
+        (Kind::Bad, "name a file that can be read")
     };
     let faults = vec![Fault::of_file(format!("{name}: {error}"), help)];
     Error { kind, faults }
