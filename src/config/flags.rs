@@ -95,3 +95,27 @@ pub fn unknown_variables<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<St
         .map(note)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use super::*;
+    use crate::config::Draft;
+
+    #[test]
+    fn a_path_that_is_not_text_is_refused_and_not_guessed() {
+        let flags = Flags {
+            zones: Some(OsStr::from_bytes(b"z\xFF").into()),
+            ..Flags::default()
+        };
+        let mut draft = Draft::default();
+        draft.take_flags(&flags);
+        let error = draft.finish().expect_err("not UTF-8").to_string();
+        assert!(
+            error.contains("zones.dir: a path that is not UTF-8 is not a path"),
+            "{error}"
+        );
+    }
+}

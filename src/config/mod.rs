@@ -513,4 +513,14 @@ mod tests {
         ];
         assert_eq!(unknown_variables(names), expected);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(cut in 0..EXAMPLE.len(), put in ".{0,6}", drop in 0..40_usize) {
+            let rest: String = EXAMPLE[cut..].chars().skip(drop).collect();
+            if let Err(error) = read("c.toml", &format!("{}{put}{rest}", &EXAMPLE[..cut])) {
+                assert!(!error.to_string().is_empty());
+            }
+        }
+    }
 }
