@@ -77,11 +77,7 @@ impl Draft {
         let path = format!("{section}.{}", entry.name);
         match keys::key(&path) {
             Some(key) => self.take(key, &entry.value),
-            None => self.faults.push(
-                entry
-                    .unknown(section)
-                    .about(&path.escape_debug().to_string()),
-            ),
+            None => self.faults.push(entry.unknown(section).about(&path)),
         }
     }
 

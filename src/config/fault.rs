@@ -71,7 +71,7 @@ impl Fault {
 
     /// The same, with the key that it is about in front.
     pub(super) fn about(mut self, key: &str) -> Self {
-        self.message = format!("{key}: {}", self.message);
+        self.message = format!("{}: {}", key.escape_debug(), self.message);
         self
     }
 

@@ -88,7 +88,8 @@ pub(super) fn parse(source: &Arc<Source>) -> Result<Vec<Entry>, Error> {
         let message = error.message().replace('\n', ", ");
         place(source, span).fault(message, "see https://toml.io for how TOML is written")
     };
-    let faults = errors.iter().map(fault).collect();
+    let mut faults: Vec<Fault> = errors.iter().map(fault).collect();
+    faults.sort_by_key(Fault::order);
     Err(Error {
         kind: Kind::Bad,
         faults,

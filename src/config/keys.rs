@@ -206,10 +206,9 @@ pub(super) fn forwards(said: &Said) -> Read<Vec<Forward>> {
     match (0..found.len()).find(|at| again(*at)) {
         Some(at) => {
             let message = format!("{} is forwarded twice", found[at].zone);
+            let place = &entries[at].place;
             Err(vec![
-                entries[at]
-                    .place
-                    .fault(message, "name all servers in one [[forward]]"),
+                place.fault(message, "name all servers in one [[forward]]"),
             ])
         }
         None => Ok(found),
@@ -232,13 +231,10 @@ fn forward(said: &Said) -> Read<Forward> {
             "exempt" => switch(&entry.value).map(|it| exempt = it),
             _ => Err(vec![entry.unknown(FORWARD)]),
         };
-        let key = format!("{FORWARD}.{}", entry.name);
-        faults.extend(
-            read.err()
-                .into_iter()
-                .flatten()
-                .map(|fault| fault.about(&key)),
-        );
+        if let Err(found) = read {
+            let key = format!("{FORWARD}.{}", entry.name);
+            faults.extend(found.into_iter().map(|fault| fault.about(&key)));
+        }
     }
     match (zone, to) {
         _ if !faults.is_empty() => Err(faults),
