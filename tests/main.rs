@@ -1,1 +1,3 @@
-//! x
+//! One binary of everything that is tested from outside.
+
+mod deploy;
