@@ -1,1 +1,4 @@
-//! x
+//! The one integration-test binary: what the library promises, tested from outside.
+
+mod schema;
+mod vectors;
