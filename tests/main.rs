@@ -1,3 +1,5 @@
-//! One binary of everything that is tested from outside.
+//! The one integration-test binary: what the library promises, tested from outside.
 
 mod deploy;
+mod schema;
+mod vectors;
