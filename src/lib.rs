@@ -7,6 +7,7 @@
 //! * [`policy`]: what the account says.
 //! * [`matcher`]: the policy compiled; may this name resolve, and why.
 //! * [`answer`]: the desks that answer, and what they did as a value.
+//! * [`telemetry`]: outcomes as counters, log lines and pages.
 
 pub mod wire;
 
@@ -17,3 +18,5 @@ pub mod policy;
 pub mod matcher;
 
 pub mod answer;
+
+pub mod telemetry;
