@@ -8,6 +8,7 @@
 //! * [`matcher`]: the policy compiled; may this name resolve, and why.
 //! * [`answer`]: the desks that answer, and what they did as a value.
 //! * [`front`]: sockets; octets in, octets out.
+//! * [`telemetry`]: outcomes as counters, log lines and pages.
 
 pub mod wire;
 
@@ -20,3 +21,5 @@ pub mod matcher;
 pub mod answer;
 
 pub mod front;
+
+pub mod telemetry;

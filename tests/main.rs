@@ -2,4 +2,5 @@
 
 mod deploy;
 mod schema;
+mod telemetry;
 mod vectors;
