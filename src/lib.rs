@@ -9,6 +9,8 @@
 //! * [`answer`]: the desks that answer, and what they did as a value.
 //! * [`front`]: sockets; octets in, octets out.
 //! * [`telemetry`]: outcomes as counters, log lines and pages.
+//! * [`daemon`]: the corridor; carries each query through the rooms, reloads, stops.
+//! * [`cli`]: the commands.
 
 pub mod wire;
 
@@ -23,3 +25,7 @@ pub mod answer;
 pub mod front;
 
 pub mod telemetry;
+
+pub mod daemon;
+
+pub mod cli;

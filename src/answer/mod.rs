@@ -3,7 +3,9 @@
 pub mod blocked;
 pub mod cache;
 pub mod guard;
+pub mod special;
 pub mod upstream;
+pub mod zone;
 
 use std::fmt;
 

@@ -228,8 +228,10 @@ pub struct Guard {
 /// What happens to a private address in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PrivateAnswers {
-    /// It is taken out, but for `allow_all` policies and the exemptions of SPEC 7.
+    /// It is taken out, but for the exemptions of SPEC 7.
     Remove,
+    /// It is taken out unless the policy allows everything.
+    PassForAllowAll,
     /// It is passed on.
     Pass,
 }

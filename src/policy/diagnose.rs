@@ -213,13 +213,22 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// One error about a file that could not even be looked into.
-    pub fn of_file(file: &str, code: &'static str, message: &str, help: Option<&str>) -> Self {
-        let finding = Diagnostic::error(code, 0..0, message).help(help.map(str::to_owned));
+    /// One finding about a file as a whole.
+    pub fn of_file(
+        file: &str,
+        code: &'static str,
+        severity: Severity,
+        message: &str,
+        help: Option<&str>,
+    ) -> Self {
+        let error = Diagnostic::error(code, 0..0, message);
+        let finding = Diagnostic { severity, ..error }.help(help.map(str::to_owned));
+        let mut counts = [0; 3];
+        counts[severity as usize] = 1;
         Self {
             findings: vec![finding],
             file: file.to_owned(),
-            counts: [0, 0, 1],
+            counts,
         }
     }
 
@@ -527,7 +536,8 @@ error[NP012]: not a hostname
 
     #[test]
     fn a_finding_about_the_file_has_no_line() {
-        let drawn = Diagnostics::of_file(FILE, "NP006", "too large", None).render(false);
+        let drawn =
+            Diagnostics::of_file(FILE, "NP006", Severity::Error, "too large", None).render(false);
         assert_eq!(
             drawn,
             "error[NP006]: too large\n--> /etc/namegate/policy.json\n\n"

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use ipnet::IpNet;
 
-use super::diagnose::{Cursor, Findings, shown};
+use super::diagnose::{Cursor, Findings, Severity, shown};
 use super::json::{self, Kind, Raw};
 use super::{Diagnostic, Diagnostics, Pattern};
 
@@ -97,7 +97,9 @@ pub(super) fn places<'a>(source: &'a str, select: &Select) -> Option<Places<'a>>
 
 /// Takes UTF-8 of at most [`OCTETS_MAX`] and nothing else.
 fn decode<'a>(file: &str, source: &'a [u8]) -> Result<&'a str, Diagnostics> {
-    let refuse = |code, message: &str, help| Diagnostics::of_file(file, code, message, Some(help));
+    let refuse = |code, message: &str, help| {
+        Diagnostics::of_file(file, code, Severity::Error, message, Some(help))
+    };
     if source.len() > OCTETS_MAX {
         let help = "a policy has at most 64 MiB";
         return Err(refuse("NP006", "the file is too large", help));
