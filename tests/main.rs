@@ -2,5 +2,7 @@
 
 mod deploy;
 mod schema;
+mod script;
+mod support;
 mod telemetry;
 mod vectors;
