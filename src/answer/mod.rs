@@ -1,5 +1,10 @@
 //! Chooses which desk answers, and says what it did as a value.
 
+pub mod blocked;
+pub mod cache;
+pub mod guard;
+pub mod upstream;
+
 use std::fmt;
 
 use crate::wire::Rcode;
