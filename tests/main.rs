@@ -4,3 +4,4 @@ mod deploy;
 mod schema;
 mod telemetry;
 mod vectors;
+mod watch;
