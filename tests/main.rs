@@ -1,7 +1,13 @@
 //! The one integration-test binary: what the library promises, tested from outside.
 
+#![allow(clippy::panic, clippy::unwrap_used, clippy::cast_possible_truncation)]
+
+mod support;
+
+mod alloc;
 mod deploy;
 mod schema;
 mod telemetry;
+mod tidy;
 mod vectors;
 mod watch;

@@ -76,7 +76,10 @@ pub struct Caps {
 
 /// What a reply adds to a [`Trail`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "a name is a value, and this one lives for a line")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a name is a value, and this one lives for a line"
+)]
 #[must_use]
 pub enum Step {
     /// The trail has come to its end.
