@@ -1,8 +1,14 @@
 //! The one integration-test binary: what the library promises, tested from outside.
 
+#![allow(clippy::panic, clippy::unwrap_used, clippy::cast_possible_truncation)]
+
+mod support;
+
+mod alloc;
 mod deploy;
 mod schema;
 mod script;
-mod support;
 mod telemetry;
+mod tidy;
 mod vectors;
+mod watch;

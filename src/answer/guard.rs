@@ -37,7 +37,7 @@ pub enum Guarded {
     /// There was nothing to remove.
     Same,
     /// Some of it is left.
-    Reduced(Sections),
+    Reduced(Box<Sections>),
     /// Nothing is left.
     Emptied,
 }
@@ -76,6 +76,10 @@ pub struct Caps {
 
 /// What a reply adds to a [`Trail`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a name is a value, and this one lives for a line"
+)]
 #[must_use]
 pub enum Step {
     /// The trail has come to its end.
@@ -375,7 +379,7 @@ impl Trail {
         let guarded = match (self.removed, self.left) {
             (false, _) => Guarded::Same,
             (true, 0) => Guarded::Emptied,
-            (true, _) => Guarded::Reduced(self.guarded.finish()),
+            (true, _) => Guarded::Reduced(Box::new(self.guarded.finish())),
         };
         Finding {
             rcode: self.rcode,

@@ -203,13 +203,14 @@ impl Judge {
         if opinion.allowed {
             return text;
         }
-        let _ = match opinion.reason {
-            Reason::Qtype => writeln!(text, "  answer   NODATA, EDE 15 \"type not served\""),
-            _ => writeln!(
+        let _ = if opinion.reason == Reason::Qtype {
+            writeln!(text, "  answer   NODATA, EDE 15 \"type not served\"")
+        } else {
+            writeln!(
                 text,
                 "  answer   NXDOMAIN, EDE 15 \"Blocked\", negative TTL {} s",
                 self.config.blocked.ttl_s
-            ),
+            )
         };
         let _ = writeln!(text, "  to allow {}", self.remedy(opinion));
         text
@@ -240,18 +241,18 @@ impl Judge {
     }
 
     fn remedy(&self, opinion: &Opinion) -> String {
-        match opinion.reason {
-            Reason::Qtype => format!(
+        if opinion.reason == Reason::Qtype {
+            return format!(
                 "add \"{}\" to guard.types of the configuration",
                 opinion.kind
-            ),
-            Reason::BadLabel => "nothing: no pattern matches such a name".to_owned(),
-            _ => {
-                let last = self.accepted.lines.last();
-                let at = last.map_or(String::new(), |line| format!(" (line {line})"));
-                format!("add \"{}\" to egress.allowed_hostnames{at}", opinion.name)
-            }
+            );
         }
+        if opinion.reason == Reason::BadLabel {
+            return "nothing: no pattern matches such a name".to_owned();
+        }
+        let last = self.accepted.lines.last();
+        let at = last.map_or(String::new(), |line| format!(" (line {line})"));
+        format!("add \"{}\" to egress.allowed_hostnames{at}", opinion.name)
     }
 
     fn json(&self, opinion: &Opinion) -> Value {

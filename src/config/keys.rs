@@ -56,8 +56,9 @@ const ANCESTORS: [(&str, Ancestors); 2] = [
     ("nxdomain", Ancestors::Nxdomain),
     ("nodata", Ancestors::Nodata),
 ];
-const PRIVATE: [(&str, PrivateAnswers); 2] = [
+const PRIVATE: [(&str, PrivateAnswers); 3] = [
     ("remove", PrivateAnswers::Remove),
+    ("pass_for_allow_all", PrivateAnswers::PassForAllowAll),
     ("pass", PrivateAnswers::Pass),
 ];
 const FORMATS: [(&str, LogFormat); 3] = [

@@ -32,8 +32,6 @@ const UNITS: [(&str, u64); 4] = [
     ("KiB", 1 << 10),
     ("B", 1),
 ];
-/// Mnemonics that an operator writes and `wire` has only as a number.
-const MORE_TYPES: [(&str, Type); 1] = [("URI", Type(256))];
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 /// One value and where it stands.
@@ -449,15 +447,8 @@ pub(super) fn types(said: &Said) -> Read<Types> {
 }
 
 fn record_type(said: &Said) -> Read<Type> {
-    let known = |text: &str| {
-        let more = MORE_TYPES
-            .iter()
-            .find(|(word, _)| text.eq_ignore_ascii_case(word));
-        more.map(|(_, number)| *number)
-            .or_else(|| text.parse().ok())
-    };
-    match said.as_text().and_then(known) {
-        Some(kind) if kind.is_meta() => said.refuse(
+    match said.as_text().and_then(|text| text.parse().ok()) {
+        Some(kind) if Type::is_meta(kind) => said.refuse(
             "is not a type that a record has",
             "take it out; such questions are answered here and never forwarded",
         ),

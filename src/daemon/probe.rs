@@ -60,10 +60,15 @@ async fn ask(address: SocketAddr, id: u16, state: &State) -> io::Result<()> {
 
 /// An address at which a socket bound to `0.0.0.0` or `::` is reached from here.
 fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip: IpAddr = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
+    let loopback: IpAddr = if address.is_ipv4() {
+        Ipv4Addr::LOCALHOST.into()
+    } else {
+        Ipv6Addr::LOCALHOST.into()
+    };
+    let ip = if address.ip().is_unspecified() {
+        loopback
+    } else {
+        address.ip()
     };
     SocketAddr::new(ip, address.port())
 }

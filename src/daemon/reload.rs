@@ -125,7 +125,7 @@ impl Reloads {
                 ),
                 Sight::Health(_) => {}
                 Sight::Missing => {
-                    tracing::warn!("the policy file is gone; the last good policy stays in force")
+                    tracing::warn!("the policy file is gone; the last good policy stays in force");
                 }
                 Sight::Unreadable(error) => {
                     tracing::warn!(%error, "the policy file cannot be read; the last good policy stays in force");

@@ -526,7 +526,7 @@ impl Road {
     ) -> Step<Pending> {
         let Known { finding, failed } = entry.value();
         let (sections, authentic) = match &finding.guarded {
-            Guarded::Reduced(sections) if !pass.sees_private => (sections, false),
+            Guarded::Reduced(sections) if !pass.sees_private => (&**sections, false),
             Guarded::Emptied if !pass.sees_private => {
                 return self.nodata(
                     visit,

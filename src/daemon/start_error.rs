@@ -82,10 +82,13 @@ impl StartError {
                 error: NotBound { error, .. },
                 ..
             }
-            | Self::Pages { error, .. } => match error.kind() {
-                io::ErrorKind::PermissionDenied => 77,
-                _ => 71,
-            },
+            | Self::Pages { error, .. } => {
+                if error.kind() == io::ErrorKind::PermissionDenied {
+                    77
+                } else {
+                    71
+                }
+            }
             Self::NoUpstream(_)
             | Self::Loop(_)
             | Self::Patterns(_)
@@ -148,21 +151,21 @@ impl std::error::Error for StartError {}
 
 fn not_bound(f: &mut fmt::Formatter<'_>, error: &NotBound, owner: Option<&str>) -> fmt::Result {
     write!(f, "{error}")?;
-    match error.error.kind() {
-        io::ErrorKind::AddrInUse => {
-            match owner {
-                Some(owner) => write!(f, "\n  it is held by {owner}")?,
-                None => f.write_str("\n  by whom cannot be seen without being root")?,
-            }
-            f.write_str(
-                "\n  help: stop that program, or listen elsewhere: --listen 127.0.0.153:53 \
-                 (another loopback address) or --listen 127.0.0.1:1053 (another port)",
-            )
+    if error.error.kind() == io::ErrorKind::AddrInUse {
+        match owner {
+            Some(owner) => write!(f, "\n  it is held by {owner}")?,
+            None => f.write_str("\n  by whom cannot be seen without being root")?,
         }
-        io::ErrorKind::PermissionDenied => f.write_str(
+        f.write_str(
+            "\n  help: stop that program, or listen elsewhere: --listen 127.0.0.153:53 \
+             (another loopback address) or --listen 127.0.0.1:1053 (another port)",
+        )?;
+    }
+    if error.error.kind() == io::ErrorKind::PermissionDenied {
+        f.write_str(
             "\n  help: ports below 1024 need CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities), root, \
              or sysctl net.ipv4.ip_unprivileged_port_start=53; or --listen 127.0.0.1:1053",
-        ),
-        _ => Ok(()),
+        )?;
     }
+    Ok(())
 }

@@ -181,11 +181,14 @@ mod ancillary {
             .as_ref()
             .and_then(to_std)
             .ok_or(io::ErrorKind::InvalidData)?;
-        let ours = received.cmsgs()?.find_map(|message| match message {
-            ControlMessageOwned::Ipv4PacketInfo(info) => Some(Ours::V4(info)),
-            ControlMessageOwned::Ipv6PacketInfo(info) => Some(Ours::V6(info)),
-            _ => None,
-        });
+        let mut ours = None;
+        for message in received.cmsgs()? {
+            if let ControlMessageOwned::Ipv4PacketInfo(info) = message {
+                ours = Some(Ours::V4(info));
+            } else if let ControlMessageOwned::Ipv6PacketInfo(info) = message {
+                ours = Some(Ours::V6(info));
+            }
+        }
         Ok((received.bytes, Path { client, ours }))
     }
 

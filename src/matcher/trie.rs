@@ -434,6 +434,7 @@ impl RulesBuilder {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic)]
 mod tests {
     use super::*;
 

@@ -1100,6 +1100,7 @@ mod tests {
             findings(&list(""), &Select::Only),
             ["NP002 1:22 /network_policies"]
         );
+        refuse_octets(list("").as_bytes(), "NP002", "the list holds no policy");
     }
 
     #[test]

@@ -209,32 +209,33 @@ struct State {
 impl Writer {
     fn run(mut self) {
         while let Ok(first) = self.queue.recv() {
-            // Read before the batch is taken: what was logged before the flag was set is then part of it.
-            let is_last = self.tally.closing.load(Acquire);
-            if self.tally.reopen.swap(false, AcqRel) {
-                self.reopen();
-            }
-            self.take(first);
-            for _ in 0..QUEUE_RECORDS_MAX {
-                let Ok(entry) = self.queue.try_recv() else {
-                    break;
-                };
-                self.take(entry);
-            }
-            self.flush();
-            self.mention_drops();
-            if is_last {
-                return;
+            self.write_batch(first);
+            // Read after a batch: the nudge that follows the flag has been taken by now or ends the next `recv`.
+            if self.tally.closing.load(Acquire) {
+                return self.write_batch(Entry::Nudge);
             }
             thread::sleep(LINGER);
         }
+    }
+
+    fn write_batch(&mut self, first: Entry) {
+        self.reopen_if_asked();
+        self.take(first);
+        for _ in 0..QUEUE_RECORDS_MAX {
+            let Ok(entry) = self.queue.try_recv() else {
+                break;
+            };
+            self.take(entry);
+        }
+        self.flush();
+        self.mention_drops();
     }
 
     fn take(&mut self, entry: Entry) {
         match entry {
             Entry::Query(record) => self.format(&record),
             Entry::Event(line) => self.batch.extend_from_slice(line.as_bytes()),
-            Entry::Nudge => return,
+            Entry::Nudge => return self.reopen_if_asked(),
         }
         self.batch.push(b'\n');
         if self.batch.len() >= BATCH_OCTETS {
@@ -296,7 +297,11 @@ impl Writer {
     }
 
     /// The old file is kept where the new one cannot be opened.
-    fn reopen(&mut self) {
+    fn reopen_if_asked(&mut self) {
+        if !self.tally.reopen.swap(false, AcqRel) {
+            return;
+        }
+        self.flush();
         match open(&self.sink) {
             Ok(out) => {
                 self.out = out;
@@ -431,12 +436,57 @@ mod tests {
         }
     }
 
+    fn event(text: &str) -> Entry {
+        Entry::Event(text.to_owned())
+    }
+
+    #[test]
+    fn what_was_logged_before_the_end_is_written() {
+        let (entries, queue) = sync_channel(QUEUE_RECORDS_MAX * 2);
+        let file = tempfile::tempfile().expect("a file");
+        let writer = Writer {
+            queue,
+            ..writer(file)
+        };
+        let tally = Arc::clone(&writer.tally);
+        for _ in 0..QUEUE_RECORDS_MAX * 2 {
+            entries.try_send(event("{}")).expect("room");
+        }
+        tally.closing.store(true, Release);
+        writer.run();
+        let written = tally.written.load(Relaxed);
+        assert_eq!(written, QUEUE_RECORDS_MAX as u64 * 2);
+    }
+
+    #[test]
+    fn a_reopening_parts_what_came_before_it_from_what_came_after() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (path, old) = (dir.path().join("log"), dir.path().join("old"));
+        let sink = Sink::File(path.clone());
+        let out = open(&sink).expect("opened");
+        let mut writer = Writer {
+            sink,
+            ..writer(out)
+        };
+        writer.take(event("before"));
+        std::fs::rename(&path, &old).expect("renamed");
+        writer.tally.reopen.store(true, Release);
+        writer.take(Entry::Nudge);
+        writer.take(event("after"));
+        writer.flush();
+        let read = |path| std::fs::read_to_string(path).expect("a log");
+        assert_eq!(
+            (read(old), read(path)),
+            ("before\n".into(), "after\n".into())
+        );
+    }
+
     #[test]
     fn a_failing_sink_costs_the_records_and_is_counted() {
         let full = OpenOptions::new().write(true).open("/dev/full");
         let mut writer = writer(full.expect("/dev/full"));
         for _ in 0..3 {
-            writer.take(Entry::Event("{}".to_owned()));
+            writer.take(event("{}"));
         }
         writer.flush();
         assert_eq!(writer.tally.dropped.load(Relaxed), 3);
@@ -450,7 +500,7 @@ mod tests {
         file.write_all(b"{\"half").expect("written");
         let mut writer = writer(file.try_clone().expect("a second handle"));
         writer.state.is_torn = true;
-        writer.take(Entry::Event("{}".to_owned()));
+        writer.take(event("{}"));
         writer.flush();
         io::Seek::rewind(&mut file).expect("rewound");
         let text = io::read_to_string(file).expect("text");
