@@ -287,7 +287,9 @@ impl Rules {
                 walk.wildcard = below;
             }
         }
-        walk.node = (node != ROOT).then_some(node);
+        // The root is above every allowed name, and above nothing when there is none.
+        let is_there = node != ROOT || self.nodes.len() > 1;
+        walk.node = is_there.then_some(node);
         walk
     }
 

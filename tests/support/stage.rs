@@ -82,6 +82,21 @@ struct Stage {
     blessed: Vec<(Step, Vec<String>)>,
 }
 
+/// Tells where in a story a panic came from: a slip in its writing, or a fault of ours.
+struct Place {
+    file: String,
+    line: usize,
+}
+
+impl Drop for Place {
+    #[expect(clippy::print_stderr, reason = "it is the test's own talk")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("in {}:{}", self.file, self.line);
+        }
+    }
+}
+
 struct Scene {
     config: Config,
     grants: Grants,
@@ -91,7 +106,7 @@ struct Scene {
 impl Stage {
     fn new(path: &Path, text: &str) -> Self {
         Self {
-            file: path.display().to_string(),
+            file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             steps: story::read(text),
             config: String::new(),
             zones: Vec::new(),
@@ -110,6 +125,7 @@ impl Stage {
     async fn play(&mut self) {
         self.mark = Instant::now();
         for step in std::mem::take(&mut self.steps) {
+            let _place = Place { file: self.file.clone(), line: step.lines.start + 1 };
             match step.verb.as_str() {
                 "policy" => self.policy(&step),
                 "config" => self.config(&step),
@@ -119,7 +135,7 @@ impl Stage {
                 "get" => self.get(&step).await,
                 "sent" => self.sent(&step),
                 "pass" => self.pass(&step.head).await,
-                other => panic!("{}:{}: no verb is {other:?}", self.file, step.lines.start + 1),
+                other => panic!("no verb is {other:?}"),
             }
         }
         assert!(self.asked.is_empty(), "{}: an ask without a get", self.file);
@@ -135,7 +151,7 @@ impl Stage {
     }
 
     fn config(&mut self, step: &Step) {
-        assert!(self.scene.is_none(), "{}: the configuration is read once, at start", self.file);
+        assert!(self.scene.is_none(), "the configuration is read once, at start");
         self.config.extend(step.rows().map(|row| format!("{row}\n")));
     }
 
@@ -181,7 +197,7 @@ impl Stage {
     }
 
     async fn get(&mut self, step: &Step) {
-        let asked = self.asked.pop_front().unwrap_or_else(|| panic!("{}:{}: a get without an ask", self.file, step.lines.start + 1));
+        let asked = self.asked.pop_front().expect("a get needs an ask");
         let (reply, at) = match timeout(PATIENCE, asked.reply).await {
             Ok(reply) => reply.expect("the corridor never panics"),
             Err(_) => (None, Instant::now()),

@@ -224,11 +224,14 @@ fn stray(word: &str) -> Stray {
 
 /// `TTL TYPE RDATA`
 fn record(owner: &str, said: &str) -> Record {
-    let mut parts = said.trim().splitn(3, char::is_whitespace);
-    let mut part = || parts.next().unwrap_or_else(|| panic!("half a record: {said}"));
-    let (ttl_s, kind) = (part().parse().expect("a TTL"), part());
+    let split = |text: &'static str, said: &str| -> (String, String) {
+        let (word, rest) = said.trim().split_once(char::is_whitespace).unwrap_or_else(|| panic!("no {text} behind {said}"));
+        (word.to_owned(), rest.trim().to_owned())
+    };
+    let (ttl_s, rest) = split("type", said);
+    let (kind, data) = split("data", &rest);
     let kind = kind.parse().unwrap_or_else(|()| panic!("no type: {kind}"));
-    Record { owner: owner.to_owned(), ttl_s, kind, data: text::data(kind, part().trim()) }
+    Record { owner: owner.to_owned(), ttl_s: ttl_s.parse().expect("a TTL"), kind, data: text::data(kind, &data) }
 }
 
 /// A query of ours, read by hand.
