@@ -146,7 +146,7 @@ fn message(id: u16, flags: u16, question: &[u8], opt: Option<Opt>) -> Vec<u8> {
 }
 
 /// A reply as the rows of a `get`. What costs room is shown where `like`, the row it is compared with, has it too:
-/// the extended error's text, `size=`, `after=`.
+/// the extended error's text, `opt` or `no-opt`, `size=`, `after=`, and `answers=` in place of the records.
 pub(crate) fn show(reply: Option<&[u8]>, took: Duration, like: &str) -> Vec<String> {
     let mut rows = match reply {
         None => vec!["nothing".to_owned()],
@@ -183,8 +183,15 @@ fn shown(reply: &[u8], message: &Message, like: &str) -> Vec<String> {
         head.push(format!("ede={code}"));
         head.extend(like.contains('"').then(|| format!("\"{text}\"")));
     }
+    if like.contains("opt") {
+        head.push(if message.edns.is_some() { "opt" } else { "no-opt" }.to_owned());
+    }
     if like.contains(" size=") {
         head.push(format!("size={}", reply.len()));
+    }
+    if like.contains(" answers=") {
+        head.push(format!("answers={}", message.answers.len()));
+        return vec![head.join(" ")];
     }
     let in_section = |mark: &'static str, records: &[Record]| records.iter().map(|it| format!("{mark}{}", record(it))).collect();
     let sections: [Vec<String>; 3] = [

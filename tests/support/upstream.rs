@@ -157,6 +157,10 @@ fn whats(owner: &str, said: &str) -> Vec<What> {
     if said.starts_with(|c: char| c.is_ascii_digit()) {
         return vec![What::Record(record(owner, said))];
     }
+    if let Some(count) = said.strip_prefix("big ") {
+        let count = count.trim().parse().expect("how many addresses, up to 255");
+        return (0..count).map(|host: u8| What::Record(record(owner, &format!("60 A 203.0.113.{host}")))).collect();
+    }
     if let Some(rest) = said.strip_prefix("beside ") {
         let (section, rest) = match rest.trim().split_once(' ') {
             Some(("auth:", rest)) => (1, rest),
