@@ -6,6 +6,7 @@ mod support;
 
 mod alloc;
 mod deploy;
+mod readme;
 mod schema;
 mod script;
 mod telemetry;

@@ -264,6 +264,12 @@ fn check_text(text: &str) -> Result<(), (u32, &'static str)> {
             return Err((number, "$GENERATE is not taken: write its records out"));
         }
         let code = line.split(';').next().unwrap_or_default();
+        if code.split_whitespace().skip(1).any(|word| word == "@") {
+            return Err((
+                number,
+                "`@` is taken at the beginning of a line alone: write the zone's name out",
+            ));
+        }
         let is_escaped_number = |pair: &[u8]| pair[0] == b'\\' && pair[1].is_ascii_digit();
         if code.as_bytes().windows(2).any(is_escaped_number) {
             return Err((
@@ -309,6 +315,7 @@ fn from_hickory(name: &hickory_proto::rr::Name) -> Option<Name> {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic)]
 mod tests {
     use super::*;
 

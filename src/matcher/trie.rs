@@ -287,9 +287,8 @@ impl Rules {
                 walk.wildcard = below;
             }
         }
-        // The root is above every allowed name, and above nothing when there is none.
-        let is_there = node != ROOT || self.nodes.len() > 1;
-        walk.node = is_there.then_some(node);
+        // The root is above every name, once there is one.
+        walk.node = (node != ROOT || self.nodes.len() > 1).then_some(node);
         walk
     }
 
@@ -540,7 +539,7 @@ mod tests {
             ("com", true),
             ("github.com", true),
             ("org", false),
-            (".", false),
+            (".", true),
         ] {
             let Verdict::Deny(denial) =
                 rules(&["api.github.com"]).judge(&name.parse().expect(name))

@@ -324,9 +324,15 @@ async fn converse(manner: &Manner, question: &Question, server: &Server) -> Resu
                 continue;
             }
         }
-        if message.is_truncated() && over == Over::Udp {
-            over = Over::Tcp;
-            continue;
+        if message.is_truncated() {
+            match over {
+                Over::Udp => {
+                    over = Over::Tcp;
+                    continue;
+                }
+                // RFC 2181 §9: half an answer is none, and over TCP there is no other half.
+                Over::Tcp => return Err(Lost::Mismatch),
+            }
         }
         let puzzled =
             matches!(message.rcode(), Rcode::FORMERR | Rcode::NOTIMP) && !message.has_opt();
