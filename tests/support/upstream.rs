@@ -63,6 +63,8 @@ enum What {
     Truncated,
     /// As many wrong datagrams come before the right one.
     Stray(Stray, u32),
+    /// Over TCP a wrong message comes in place of the right one.
+    TcpStray(Stray),
     FoldsCase,
     NoEdns,
     Unreachable,
@@ -194,6 +196,7 @@ fn traits(said: &str) -> Vec<What> {
             "silent" => What::Silent,
             "truncated" => What::Truncated,
             "stray" => What::Stray(stray(next()), number(next())),
+            "tcp-stray" => What::TcpStray(stray(next())),
             "folds-case" => What::FoldsCase,
             "no-edns" => What::NoEdns,
             "unreachable" => What::Unreachable,
@@ -510,8 +513,10 @@ impl Reply {
 fn strays(asked: &Asked, about: &[What]) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for what in about {
-        if let What::Stray(kind, times) = what {
-            all.extend((0..*times).map(|_| forged(asked, *kind)));
+        match (what, asked.over) {
+            (What::Stray(kind, times), Over::Udp) => all.extend((0..*times).map(|_| forged(asked, *kind))),
+            (What::TcpStray(kind), Over::Tcp) => all.push(forged(asked, *kind)),
+            _ => {}
         }
     }
     all
