@@ -160,9 +160,21 @@ stories! {
 
 #[test]
 fn every_story_is_told() {
-    let files = fs::read_dir(DIR).expect("the stories").map(|entry| entry.expect("a file").path());
+    let files = fs::read_dir(DIR)
+        .expect("the stories")
+        .map(|entry| entry.expect("a file").path());
     let names = files.filter(|path| path.extension().is_some_and(|it| it == "dns"));
-    let names: BTreeSet<String> = names.map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned()).collect();
+    let names: BTreeSet<String> = names
+        .map(|path| {
+            path.file_stem()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
     let told: BTreeSet<String> = STORIES.iter().map(|story| (*story).to_owned()).collect();
-    assert_eq!(names, told, "the list in tests/script.rs and the files differ");
+    assert_eq!(
+        names, told,
+        "the list in tests/script.rs and the files differ"
+    );
 }

@@ -54,17 +54,25 @@ pub(crate) fn ask<'a>(rows: impl Iterator<Item = &'a str>, id: u16) -> Ask {
 }
 
 fn from(address: &str) -> SocketAddr {
-    let address = address.parse().unwrap_or_else(|_| panic!("no address: {address}"));
+    let address = address
+        .parse()
+        .unwrap_or_else(|_| panic!("no address: {address}"));
     SocketAddr::new(address, 40_000)
 }
 
 fn nobody() -> Client {
-    Client { address: from("127.0.0.1"), transport: Transport::Udp }
+    Client {
+        address: from("127.0.0.1"),
+        transport: Transport::Udp,
+    }
 }
 
 /// `hex`, then octets as `00ff`, `00*20`, `@a.name` or `"text"`.
 fn ask_octets(said: &[&str]) -> Ask {
-    let mut ask = Ask { octets: Vec::new(), client: nobody() };
+    let mut ask = Ask {
+        octets: Vec::new(),
+        client: nobody(),
+    };
     let mut said = said.iter();
     while let Some(word) = said.next() {
         match *word {
@@ -92,12 +100,20 @@ pub(crate) fn octets(word: &str) -> Vec<u8> {
 
 fn ask_name(name: &str, kind: &str, more: &[&str], id: u16) -> Ask {
     let kind: Type = kind.parse().unwrap_or_else(|()| panic!("no type: {kind}"));
-    let (mut flags, mut class, mut opt, mut client) = (RECURSION_DESIRED, wire::CLASS_IN, None::<Opt>, nobody());
+    let (mut flags, mut class, mut opt, mut client) =
+        (RECURSION_DESIRED, wire::CLASS_IN, None::<Opt>, nobody());
     let mut more = more.iter();
     while let Some(word) = more.next() {
         let (word, value) = word.split_once('=').unwrap_or((word, ""));
-        let number = || value.parse::<u16>().unwrap_or_else(|_| panic!("no number: {value}"));
-        let spoken = || Opt { payload: 1232, ..Opt::default() };
+        let number = || {
+            value
+                .parse::<u16>()
+                .unwrap_or_else(|_| panic!("no number: {value}"))
+        };
+        let spoken = || Opt {
+            payload: 1232,
+            ..Opt::default()
+        };
         match word {
             "tcp" => client.transport = Transport::Tcp,
             "from" => client.address = from(more.next().expect("an address behind `from`")),
@@ -111,26 +127,39 @@ fn ask_name(name: &str, kind: &str, more: &[&str], id: u16) -> Ask {
             "edns" => opt.get_or_insert_with(spoken).payload = number(),
             "do" => opt.get_or_insert_with(spoken).flags |= DNSSEC_OK,
             "zflags" => opt.get_or_insert_with(spoken).flags |= !DNSSEC_OK,
-            "version" => opt.get_or_insert_with(spoken).version = u8::try_from(number()).expect("a small number"),
+            "version" => {
+                opt.get_or_insert_with(spoken).version =
+                    u8::try_from(number()).expect("a small number")
+            }
             "option" => opt.get_or_insert_with(spoken).options.extend(option(value)),
             other => panic!("an ask knows no {other:?}"),
         }
     }
     let name = text::name(name);
-    let octets = message(id, flags, &[&name, &kind.0.to_be_bytes()[..], &class.to_be_bytes()].concat(), opt);
+    let octets = message(
+        id,
+        flags,
+        &[&name, &kind.0.to_be_bytes()[..], &class.to_be_bytes()].concat(),
+        opt,
+    );
     Ask { octets, client }
 }
 
 /// `CODE:HEX`
 fn option(value: &str) -> Vec<u8> {
     let (code, octets) = value.split_once(':').expect("an option is CODE:HEX");
-    let (code, octets) = (code.parse::<u16>().expect("an option's number"), text::hex(octets));
+    let (code, octets) = (
+        code.parse::<u16>().expect("an option's number"),
+        text::hex(octets),
+    );
     let len = u16::try_from(octets.len()).expect("a short option");
     [&code.to_be_bytes()[..], &len.to_be_bytes(), &octets].concat()
 }
 
 fn message(id: u16, flags: u16, question: &[u8], opt: Option<Opt>) -> Vec<u8> {
-    let mut octets = [id, flags, 1, 0, 0, u16::from(opt.is_some())].map(u16::to_be_bytes).concat();
+    let mut octets = [id, flags, 1, 0, 0, u16::from(opt.is_some())]
+        .map(u16::to_be_bytes)
+        .concat();
     octets.extend(question);
     if let Some(opt) = opt {
         let len = u16::try_from(opt.options.len()).expect("short options");
@@ -184,7 +213,14 @@ fn shown(reply: &[u8], message: &Message, like: &str) -> Vec<String> {
         head.extend(like.contains('"').then(|| format!("\"{text}\"")));
     }
     if like.contains("opt") {
-        head.push(if message.edns.is_some() { "opt" } else { "no-opt" }.to_owned());
+        head.push(
+            if message.edns.is_some() {
+                "opt"
+            } else {
+                "no-opt"
+            }
+            .to_owned(),
+        );
     }
     if like.contains(" size=") {
         head.push(format!("size={}", reply.len()));
@@ -193,7 +229,12 @@ fn shown(reply: &[u8], message: &Message, like: &str) -> Vec<String> {
         head.push(format!("answers={}", message.answers.len()));
         return vec![head.join(" ")];
     }
-    let in_section = |mark: &'static str, records: &[Record]| records.iter().map(|it| format!("{mark}{}", record(it))).collect();
+    let in_section = |mark: &'static str, records: &[Record]| {
+        records
+            .iter()
+            .map(|it| format!("{mark}{}", record(it)))
+            .collect()
+    };
     let sections: [Vec<String>; 3] = [
         in_section("", &message.answers),
         in_section("auth: ", &message.authorities),
@@ -215,7 +256,10 @@ fn word16(octets: &[u8], at: usize) -> u16 {
 }
 
 fn rcode(reply: &[u8], message: &Message) -> Rcode {
-    let high = message.edns.as_ref().map_or(0, |edns| u16::from(edns.rcode_high()));
+    let high = message
+        .edns
+        .as_ref()
+        .map_or(0, |edns| u16::from(edns.rcode_high()));
     Rcode(high << 4 | word16(reply, 2) & 0x000F)
 }
 
@@ -224,13 +268,25 @@ fn extended_errors(message: &Message) -> Vec<(u16, String)> {
     options(message)
         .into_iter()
         .filter(|(code, data)| *code == 15 && data.len() >= 2)
-        .map(|(_, data)| (word16(&data, 0), String::from_utf8_lossy(&data[2..]).into_owned()))
+        .map(|(_, data)| {
+            (
+                word16(&data, 0),
+                String::from_utf8_lossy(&data[2..]).into_owned(),
+            )
+        })
         .collect()
 }
 
 fn options(message: &Message) -> Vec<(u16, Vec<u8>)> {
     let options = message.edns.iter().flat_map(|edns| &edns.options().options);
-    options.map(|(code, option)| (u16::from(*code), Vec::<u8>::try_from(option).expect("an option that was read"))).collect()
+    options
+        .map(|(code, option)| {
+            (
+                u16::from(*code),
+                Vec::<u8>::try_from(option).expect("an option that was read"),
+            )
+        })
+        .collect()
 }
 
 /// Is this the policy's NXDOMAIN?
@@ -252,22 +308,43 @@ pub(crate) fn faults(ask: &Ask, reply: &[u8], payload: u16) -> Vec<String> {
     fault(said & RESPONSE == 0, "QR is not set");
     fault(said & RECURSION_AVAILABLE == 0, "RA is not set");
     fault(said & RESERVED != 0, "Z is set");
-    fault((asked ^ said) & (OPCODE | RECURSION_DESIRED | CHECKING_DISABLED) != 0, "opcode, RD or CD is not the query's");
+    fault(
+        (asked ^ said) & (OPCODE | RECURSION_DESIRED | CHECKING_DISABLED) != 0,
+        "opcode, RD or CD is not the query's",
+    );
     let mut decoder = BinDecoder::new(reply);
     let message = match Message::read(&mut decoder) {
         Ok(message) => message,
-        Err(error) => return [faults, vec![format!("hickory-proto cannot read it: {error}")]].concat(),
+        Err(error) => {
+            return [
+                faults,
+                vec![format!("hickory-proto cannot read it: {error}")],
+            ]
+            .concat();
+        }
     };
     fault(!decoder.is_empty(), "octets stand behind its last record");
     if said & OPCODE == 0 {
-        fault(wire::Message::read(reply).is_err_and(|why| why != wire::Malformed::OtherClass), "we cannot read it ourselves");
+        fault(
+            wire::Message::read(reply).is_err_and(|why| why != wire::Malformed::OtherClass),
+            "we cannot read it ourselves",
+        );
     }
     let question = &reply[12..question_end(reply)];
-    fault(!ask.octets[12..].starts_with(question), "the question is not echoed octet for octet");
+    fault(
+        !ask.octets[12..].starts_with(question),
+        "the question is not echoed octet for octet",
+    );
     let query = wire::Query::read(&ask.octets);
-    fault(query.is_ok() && question.is_empty(), "the question is left out");
+    fault(
+        query.is_ok() && question.is_empty(),
+        "the question is left out",
+    );
     if let Ok(query) = query {
-        fault(query.edns().is_some() != message.edns.is_some(), "an OPT is in one of query and reply alone");
+        fault(
+            query.edns().is_some() != message.edns.is_some(),
+            "an OPT is in one of query and reply alone",
+        );
     }
     faults.extend(faults_of_opt(ask, &message, payload));
     let limit = match (ask.client.transport, &query) {
@@ -275,22 +352,40 @@ pub(crate) fn faults(ask: &Ask, reply: &[u8], payload: u16) -> Vec<String> {
         (Transport::Udp, Ok(query)) => query.udp_limit(payload),
         (Transport::Udp, Err(_)) => usize::from(wire::PLAIN_UDP_OCTETS),
     };
-    faults.extend((reply.len() > limit).then(|| format!("{} octets where {limit} are the most", reply.len())));
+    faults.extend(
+        (reply.len() > limit).then(|| format!("{} octets where {limit} are the most", reply.len())),
+    );
     faults
 }
 
 fn faults_of_opt(ask: &Ask, message: &Message, payload: u16) -> Vec<String> {
-    let Some(edns) = &message.edns else { return Vec::new() };
+    let Some(edns) = &message.edns else {
+        return Vec::new();
+    };
     let mut faults = Vec::new();
     let mut fault = |is_so: bool, text: String| faults.extend(is_so.then_some(text));
-    fault(edns.version() != 0, format!("EDNS version {}", edns.version()));
-    fault(edns.max_payload() != payload, format!("our OPT offers {} octets", edns.max_payload()));
+    fault(
+        edns.version() != 0,
+        format!("EDNS version {}", edns.version()),
+    );
+    fault(
+        edns.max_payload() != payload,
+        format!("our OPT offers {} octets", edns.max_payload()),
+    );
     let wants = wire::Query::read(&ask.octets).map(|query| query.dnssec_ok());
-    fault(wants.is_ok_and(|wants| wants != edns.flags().dnssec_ok), "DO is not the query's".to_owned());
+    fault(
+        wants.is_ok_and(|wants| wants != edns.flags().dnssec_ok),
+        "DO is not the query's".to_owned(),
+    );
     for (code, data) in options(message) {
         fault(code != 15, format!("option {code} in our OPT"));
-        let is_line = data.get(2..).is_some_and(|text| text.len() <= 160 && text.is_ascii());
-        fault(code == 15 && !is_line, "the extended error's text is no short line of ASCII".to_owned());
+        let is_line = data
+            .get(2..)
+            .is_some_and(|text| text.len() <= 160 && text.is_ascii());
+        fault(
+            code == 15 && !is_line,
+            "the extended error's text is no short line of ASCII".to_owned(),
+        );
     }
     faults
 }

@@ -34,11 +34,17 @@ const TURNS: usize = 64;
 
 /// Runs the story in a file.
 pub(crate) fn run(path: &Path) {
-    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    let text =
+        fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build();
     let mut stage = Stage::new(path, &text);
     runtime.expect("a runtime").block_on(stage.play());
-    let Stage { blessed, faults, .. } = stage;
+    let Stage {
+        blessed, faults, ..
+    } = stage;
     if std::env::var_os("BLESS").is_some() && !blessed.is_empty() {
         fs::write(path, bless(&text, &blessed)).expect("the story is writable");
     }
@@ -49,7 +55,10 @@ pub(crate) fn run(path: &Path) {
 fn bless(text: &str, blessed: &[(Step, Vec<String>)]) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     for (step, rows) in blessed.iter().rev() {
-        let indented = rows.iter().enumerate().map(|(at, row)| format!("{:6}{row}", if at == 0 { "get" } else { "" }));
+        let indented = rows
+            .iter()
+            .enumerate()
+            .map(|(at, row)| format!("{:6}{row}", if at == 0 { "get" } else { "" }));
         lines.splice(step.lines.clone(), indented.collect::<Vec<_>>());
     }
     lines.join("\n") + "\n"
@@ -106,7 +115,11 @@ struct Scene {
 impl Stage {
     fn new(path: &Path, text: &str) -> Self {
         Self {
-            file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            file: path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
             steps: story::read(text),
             config: String::new(),
             zones: Vec::new(),
@@ -125,7 +138,10 @@ impl Stage {
     async fn play(&mut self) {
         self.mark = Instant::now();
         for step in std::mem::take(&mut self.steps) {
-            let _place = Place { file: self.file.clone(), line: step.lines.start + 1 };
+            let _place = Place {
+                file: self.file.clone(),
+                line: step.lines.start + 1,
+            };
             match step.verb.as_str() {
                 "policy" => self.policy(&step),
                 "config" => self.config(&step),
@@ -146,20 +162,33 @@ impl Stage {
         self.policy = policy(&step.rows().collect::<Vec<_>>().join("\n"));
         if let Some(scene) = &self.scene {
             self.generation += 1;
-            scene.road.go_live(live(&self.policy, &scene.config, &scene.grants, self.generation));
+            scene.road.go_live(live(
+                &self.policy,
+                &scene.config,
+                &scene.grants,
+                self.generation,
+            ));
         }
     }
 
     fn config(&mut self, step: &Step) {
-        assert!(self.scene.is_none(), "the configuration is read once, at start");
-        self.config.extend(step.rows().map(|row| format!("{row}\n")));
+        assert!(
+            self.scene.is_none(),
+            "the configuration is read once, at start"
+        );
+        self.config
+            .extend(step.rows().map(|row| format!("{row}\n")));
     }
 
     /// `zone ORIGIN`, and below it the records; again for the same origin to change them.
     fn zone(&mut self, step: &Step) {
         let file = format!("{}zone", step.head);
         self.zones.retain(|zone| zone.file != file);
-        self.zones.push(ZoneText { file, origin_hint: step.head.parse().ok(), text: step.body.join("\n") + "\n" });
+        self.zones.push(ZoneText {
+            file,
+            origin_hint: step.head.parse().ok(),
+            text: step.body.join("\n") + "\n",
+        });
         if let Some(scene) = &self.scene {
             scene.road.serve_zones(zones(&self.zones));
         }
@@ -170,11 +199,15 @@ impl Stage {
             self.nothing_unclaimed(&step.head);
             self.mark = Instant::now();
         }
-        let scene = self.scene.get_or_insert_with(|| scene(&self.config, &self.zones, &self.policy, &self.upstream));
+        let scene = self
+            .scene
+            .get_or_insert_with(|| scene(&self.config, &self.zones, &self.policy, &self.upstream));
         self.asks += 1;
         let ask = client::ask(step.rows(), self.asks);
         let (sent, began, mut out) = (self.upstream.sent(), Instant::now(), Vec::new());
-        let trod = scene.road.answer_now(&ask.octets, &ask.client, began.into_std(), &mut out);
+        let trod = scene
+            .road
+            .answer_now(&ask.octets, &ask.client, began.into_std(), &mut out);
         let later = match trod {
             Trod::Reply => None,
             Trod::Silence => {
@@ -184,7 +217,10 @@ impl Stage {
             Trod::Later(pending) => Some(pending),
         };
         if later.is_none() && self.upstream.sent() > sent {
-            self.faults.push(format!("{}: {}: answered at once, and yet asked upstream", self.file, step.head));
+            self.faults.push(format!(
+                "{}: {}: answered at once, and yet asked upstream",
+                self.file, step.head
+            ));
         }
         let road = scene.road.clone();
         let reply = tokio::spawn(async move {
@@ -193,7 +229,12 @@ impl Stage {
             }
             ((!out.is_empty()).then_some(out), Instant::now())
         });
-        self.asked.push_back(Asked { ask, words: step.head.clone(), began, reply });
+        self.asked.push_back(Asked {
+            ask,
+            words: step.head.clone(),
+            began,
+            reply,
+        });
     }
 
     async fn get(&mut self, step: &Step) {
@@ -210,24 +251,43 @@ impl Stage {
             self.differs(step, &asked.words, &expected, &got);
         }
         let Some(reply) = reply else { return };
-        let payload = self.scene.as_ref().map_or(0, |scene| scene.config.listen.udp_payload);
+        let payload = self
+            .scene
+            .as_ref()
+            .map_or(0, |scene| scene.config.listen.udp_payload);
         let mut faults = client::faults(&asked.ask, &reply, payload);
         if client::is_denial(&reply) && at != asked.began {
             faults.push("a denial took time".to_owned());
         }
         let place = format!("{}:{}: {}", self.file, step.lines.start + 1, asked.words);
-        self.faults.extend(faults.into_iter().map(|fault| format!("{place}: {fault}")));
+        self.faults
+            .extend(faults.into_iter().map(|fault| format!("{place}: {fault}")));
     }
 
     fn sent(&mut self, step: &Step) {
-        let expected: Vec<String> = step.rows().filter(|row| *row != "nothing").map(squeezed).collect();
+        let expected: Vec<String> = step
+            .rows()
+            .filter(|row| *row != "nothing")
+            .map(squeezed)
+            .collect();
         let ledger = self.upstream.take_ledger();
-        let is_random = self.scene.as_ref().is_some_and(|scene| scene.config.upstream.case_randomization);
+        let is_random = self
+            .scene
+            .as_ref()
+            .is_some_and(|scene| scene.config.upstream.case_randomization);
         let timed = |at: usize| expected.get(at).is_some_and(|row| row.contains(" +"));
         let shown = |(at, sent): (usize, &Sent)| {
-            let name = if is_random { sent.name.to_ascii_lowercase() } else { sent.name.clone() };
+            let name = if is_random {
+                sent.name.to_ascii_lowercase()
+            } else {
+                sent.name.clone()
+            };
             let time = format!(" +{}", humantime::format_duration(sent.at - self.mark));
-            format!("{name} {}{}", sent.rest, if timed(at) { time.as_str() } else { "" })
+            format!(
+                "{name} {}{}",
+                sent.rest,
+                if timed(at) { time.as_str() } else { "" }
+            )
         };
         let got: Vec<String> = ledger.iter().enumerate().map(shown).collect();
         if expected != got {
@@ -242,15 +302,32 @@ impl Stage {
 
     /// What went upstream has to be in the story, or nothing did.
     fn nothing_unclaimed(&mut self, before: &str) {
-        let unclaimed: Vec<String> = self.upstream.take_ledger().iter().map(|it| format!("{} {}", it.name, it.rest)).collect();
+        let unclaimed: Vec<String> = self
+            .upstream
+            .take_ledger()
+            .iter()
+            .map(|it| format!("{} {}", it.name, it.rest))
+            .collect();
         if !unclaimed.is_empty() {
-            self.faults.push(format!("{}: before {before:?}: no `sent` tells of {}", self.file, unclaimed.join(", ")));
+            self.faults.push(format!(
+                "{}: before {before:?}: no `sent` tells of {}",
+                self.file,
+                unclaimed.join(", ")
+            ));
         }
     }
 
     fn differs(&mut self, step: &Step, what: &str, expected: &[String], got: &[String]) {
-        let width = expected.iter().map(String::len).max().unwrap_or(0).clamp(20, 100);
-        let mut rows = vec![format!("{}:{}: {what}", self.file, step.lines.start + 1), format!("    {:width$} | got", "expected")];
+        let width = expected
+            .iter()
+            .map(String::len)
+            .max()
+            .unwrap_or(0)
+            .clamp(20, 100);
+        let mut rows = vec![
+            format!("{}:{}: {what}", self.file, step.lines.start + 1),
+            format!("    {:width$} | got", "expected"),
+        ];
         for at in 0..expected.len().max(got.len()) {
             let side = |rows: &[String]| rows.get(at).cloned().unwrap_or_default();
             let (left, right) = (side(expected), side(got));
@@ -281,11 +358,18 @@ fn policy(said: &str) -> Value {
         "allow_agent_gateway": false,
         "allow_mcp_gateway": false,
     });
-    let said: toml::Table = said.parse().unwrap_or_else(|error| panic!("policy: {error}"));
-    let mut document = json!({ "id": "npol_1", "name": "story", "create_time_ms": 0, "update_time_ms": 0 });
+    let said: toml::Table = said
+        .parse()
+        .unwrap_or_else(|error| panic!("policy: {error}"));
+    let mut document =
+        json!({ "id": "npol_1", "name": "story", "create_time_ms": 0, "update_time_ms": 0 });
     for (key, value) in said {
         let value = serde_json::to_value(value).expect("TOML that is JSON");
-        let place = if key == "name" || key == "id" { &mut document } else { &mut egress };
+        let place = if key == "name" || key == "id" {
+            &mut document
+        } else {
+            &mut egress
+        };
         place[key] = value;
     }
     document["egress"] = egress;
@@ -293,7 +377,8 @@ fn policy(said: &str) -> Value {
 }
 
 fn live(policy: &Value, config: &Config, grants: &Grants, generation: u32) -> Live {
-    let accepted = read("policy.json", policy.to_string().as_bytes(), &Select::Only).unwrap_or_else(|bad| panic!("{bad:?}"));
+    let accepted = read("policy.json", policy.to_string().as_bytes(), &Select::Only)
+        .unwrap_or_else(|bad| panic!("{bad:?}"));
     Live::new(&accepted.policy, config, grants, generation, [0; 32])
 }
 
@@ -311,8 +396,19 @@ fn scene(config: &str, texts: &[ZoneText], policy: &Value, upstream: &Arc<Upstre
     let grants = Grants::of(&config).unwrap_or_else(|bad| panic!("{bad:?}"));
     let telemetry = Arc::new(Telemetry::open(&config.log).expect("it logs nothing"));
     let live = live(policy, &config, &grants, 1);
-    let road = Road::new(&config, &grants, live, zones(texts), upstreams(&config, upstream), telemetry);
-    Scene { road: Arc::new(road), config, grants }
+    let road = Road::new(
+        &config,
+        &grants,
+        live,
+        zones(texts),
+        upstreams(&config, upstream),
+        telemetry,
+    );
+    Scene {
+        road: Arc::new(road),
+        config,
+        grants,
+    }
 }
 
 fn upstreams(config: &Config, upstream: &Arc<Upstream>) -> Upstreams {
@@ -325,8 +421,12 @@ fn upstreams(config: &Config, upstream: &Arc<Upstream>) -> Upstreams {
         servers.iter().map(address).collect()
     };
     let settings = &config.upstream;
-    let mut builder = Upstreams::builder(upstream.clone(), settings.timeout, settings.case_randomization)
-        .zone(Name::ROOT, &servers(&settings.servers));
+    let mut builder = Upstreams::builder(
+        upstream.clone(),
+        settings.timeout,
+        settings.case_randomization,
+    )
+    .zone(Name::ROOT, &servers(&settings.servers));
     for forward in &config.forward {
         builder = builder.zone(forward.zone, &servers(&forward.servers));
     }

@@ -42,7 +42,12 @@ pub(crate) fn read(text: &str) -> Vec<Step> {
         } else {
             let (verb, head) = said.split_once(' ').unwrap_or((said, ""));
             let (verb, head) = (verb.to_owned(), head.trim().to_owned());
-            steps.push(Step { verb, head, body: Vec::new(), lines: at..at + 1 });
+            steps.push(Step {
+                verb,
+                head,
+                body: Vec::new(),
+                lines: at..at + 1,
+            });
             is_open = true;
         }
     }
@@ -75,8 +80,19 @@ pub(crate) fn words(line: &str) -> Vec<&str> {
 
 #[test]
 fn a_story_is_its_verbs_and_their_blocks() {
-    let steps = read("# RFC\nask  a A  # why\nget  X \"a # b\"\n     one\n     # none\n     two\n\npass 1s\n");
-    let seen: Vec<_> = steps.iter().map(|it| (it.verb.as_str(), it.rows().collect::<Vec<_>>(), it.lines.clone())).collect();
+    let steps = read(
+        "# RFC\nask  a A  # why\nget  X \"a # b\"\n     one\n     # none\n     two\n\npass 1s\n",
+    );
+    let seen: Vec<_> = steps
+        .iter()
+        .map(|it| {
+            (
+                it.verb.as_str(),
+                it.rows().collect::<Vec<_>>(),
+                it.lines.clone(),
+            )
+        })
+        .collect();
     assert_eq!(seen[0], ("ask", vec!["a A"], 1..2));
     assert_eq!(seen[1], ("get", vec!["X \"a # b\"", "one", "two"], 2..6));
     assert_eq!(seen[2], ("pass", vec!["1s"], 7..8));

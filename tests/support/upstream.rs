@@ -102,7 +102,10 @@ enum Stray {
 
 impl Upstream {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { sayings: Mutex::default(), ledger: Mutex::default() })
+        Arc::new(Self {
+            sayings: Mutex::default(),
+            ledger: Mutex::default(),
+        })
     }
 
     /// Takes an `upstream` line: `[@SERVER] NAME|* …`.
@@ -110,17 +113,35 @@ impl Upstream {
         let (server, line) = match line.strip_prefix('@') {
             Some(rest) => {
                 let (server, rest) = rest.split_once(' ').expect("a name behind the server");
-                (Some(server.parse().unwrap_or_else(|_| panic!("no address: {server}"))), rest.trim())
+                (
+                    Some(
+                        server
+                            .parse()
+                            .unwrap_or_else(|_| panic!("no address: {server}")),
+                    ),
+                    rest.trim(),
+                )
             }
             None => (None, line),
         };
-        let (name, said) = line.split_once(' ').unwrap_or_else(|| panic!("a name says nothing: {line}"));
+        let (name, said) = line
+            .split_once(' ')
+            .unwrap_or_else(|| panic!("a name says nothing: {line}"));
         let owner = name.to_owned();
-        let name = (name != "*").then(|| name.parse().unwrap_or_else(|error| panic!("{name}: {error}")));
+        let name = (name != "*").then(|| {
+            name.parse()
+                .unwrap_or_else(|error| panic!("{name}: {error}"))
+        });
         let mut sayings = self.sayings.lock().expect("no panic under this lock");
         match said.trim() {
-            "forgotten" => sayings.retain(|it| (name.is_some() && it.name != name) || (server.is_some() && it.server != server)),
-            said => sayings.extend(whats(&owner, said).into_iter().map(|what| Saying { server, name, what })),
+            "forgotten" => sayings.retain(|it| {
+                (name.is_some() && it.name != name) || (server.is_some() && it.server != server)
+            }),
+            said => sayings.extend(whats(&owner, said).into_iter().map(|what| Saying {
+                server,
+                name,
+                what,
+            })),
         }
     }
 
@@ -137,15 +158,25 @@ impl Upstream {
     /// What is said about a name and this server, in the order of the story.
     fn about(&self, server: IpAddr, name: &Name) -> Vec<What> {
         let sayings = self.sayings.lock().expect("no panic under this lock");
-        let concerns = |it: &&Saying| it.server.is_none_or(|at| at == server) && it.name.is_none_or(|of| of == *name);
-        sayings.iter().filter(concerns).map(|it| it.what.clone()).collect()
+        let concerns = |it: &&Saying| {
+            it.server.is_none_or(|at| at == server) && it.name.is_none_or(|of| of == *name)
+        };
+        sayings
+            .iter()
+            .filter(concerns)
+            .map(|it| it.what.clone())
+            .collect()
     }
 
     /// Is this datagram lost? Takes one off the number of those that are.
     fn loses(&self, server: IpAddr, name: &Name) -> bool {
         let mut sayings = self.sayings.lock().expect("no panic under this lock");
         sayings.iter_mut().any(|it| match &mut it.what {
-            What::Lose(left) if *left > 0 && it.server.is_none_or(|at| at == server) && it.name.is_none_or(|of| of == *name) => {
+            What::Lose(left)
+                if *left > 0
+                    && it.server.is_none_or(|at| at == server)
+                    && it.name.is_none_or(|of| of == *name) =>
+            {
                 *left -= 1;
                 true
             }
@@ -161,7 +192,9 @@ fn whats(owner: &str, said: &str) -> Vec<What> {
     }
     if let Some(count) = said.strip_prefix("big ") {
         let count = count.trim().parse().expect("how many addresses, up to 255");
-        return (0..count).map(|host: u8| What::Record(record(owner, &format!("60 A 203.0.113.{host}")))).collect();
+        return (0..count)
+            .map(|host: u8| What::Record(record(owner, &format!("60 A 203.0.113.{host}"))))
+            .collect();
     }
     if let Some(rest) = said.strip_prefix("beside ") {
         let (section, rest) = match rest.trim().split_once(' ') {
@@ -169,7 +202,10 @@ fn whats(owner: &str, said: &str) -> Vec<What> {
             Some(("add:", rest)) => (2, rest),
             _ => (0, rest),
         };
-        let (owner, rest) = rest.trim().split_once(' ').expect("a record behind its owner");
+        let (owner, rest) = rest
+            .trim()
+            .split_once(' ')
+            .expect("a record behind its owner");
         return vec![What::Beside(section, record(owner, rest))];
     }
     traits(said)
@@ -180,7 +216,10 @@ fn traits(said: &str) -> Vec<What> {
     let (mut words, mut whats) = (words.iter(), Vec::new());
     while let Some(word) = words.next() {
         let mut next = || *words.next().unwrap_or_else(|| panic!("{word} of what?"));
-        let number = |text: &str| text.parse::<u32>().unwrap_or_else(|_| panic!("no number: {text}"));
+        let number = |text: &str| {
+            text.parse::<u32>()
+                .unwrap_or_else(|_| panic!("no number: {text}"))
+        };
         whats.push(match *word {
             "nxdomain" => What::Nxdomain,
             "nodata" => What::Nodata,
@@ -203,7 +242,10 @@ fn traits(said: &str) -> Vec<What> {
             "no-tcp" => What::NoTcp,
             "referral" => What::Referral,
             "authentic" => What::Authentic,
-            "ede" => What::ExtendedError(u16::try_from(number(next())).expect("a code"), next().trim_matches('"').to_owned()),
+            "ede" => What::ExtendedError(
+                u16::try_from(number(next())).expect("a code"),
+                next().trim_matches('"').to_owned(),
+            ),
             "split" => What::Split,
             "bare-dname" => What::BareDname,
             "reversed" => What::Reversed,
@@ -232,13 +274,21 @@ fn stray(word: &str) -> Stray {
 /// `TTL TYPE RDATA`
 fn record(owner: &str, said: &str) -> Record {
     let split = |text: &'static str, said: &str| -> (String, String) {
-        let (word, rest) = said.trim().split_once(char::is_whitespace).unwrap_or_else(|| panic!("no {text} behind {said}"));
+        let (word, rest) = said
+            .trim()
+            .split_once(char::is_whitespace)
+            .unwrap_or_else(|| panic!("no {text} behind {said}"));
         (word.to_owned(), rest.trim().to_owned())
     };
     let (ttl_s, rest) = split("type", said);
     let (kind, data) = split("data", &rest);
     let kind = kind.parse().unwrap_or_else(|()| panic!("no type: {kind}"));
-    Record { owner: owner.to_owned(), ttl_s: ttl_s.parse().expect("a TTL"), kind, data: text::data(kind, &data) }
+    Record {
+        owner: owner.to_owned(),
+        ttl_s: ttl_s.parse().expect("a TTL"),
+        kind,
+        data: text::data(kind, &data),
+    }
 }
 
 /// A query of ours, read by hand.
@@ -265,11 +315,17 @@ impl Asked {
         let word = |at: usize| u16::from_be_bytes([octets[at], octets[at + 1]]);
         let question_end = name_end + 4;
         let has_opt = word(10) == 1;
-        let name: Name = text::spelled(&octets[12..name_end]).parse().expect("a name that was spelled");
+        let name: Name = text::spelled(&octets[12..name_end])
+            .parse()
+            .expect("a name that was spelled");
         let kind = Type(word(name_end));
         let opt = &octets[question_end..];
         let dnssec_ok = has_opt && opt[7] & 0x80 != 0;
-        let plain_opt = [&[0, 0, 41, 4, 208, 0, 0][..], &[u8::from(dnssec_ok) << 7, 0, 0, 0]].concat();
+        let plain_opt = [
+            &[0, 0, 41, 4, 208, 0, 0][..],
+            &[u8::from(dnssec_ok) << 7, 0, 0, 0],
+        ]
+        .concat();
         let is_plain = word(2) & !0x0010 == 0x0120
             && (word(4), word(6), word(8)) == (1, 0, 0)
             && word(name_end + 2) == 1
@@ -282,9 +338,24 @@ impl Asked {
             (!has_opt, "no-edns".to_owned()),
             (!is_plain, format!("STRANGE {}", text::to_hex(octets))),
         ];
-        let notes = notes.into_iter().filter(|(is_so, _)| *is_so).map(|(_, note)| format!(" {note}"));
+        let notes = notes
+            .into_iter()
+            .filter(|(is_so, _)| *is_so)
+            .map(|(_, note)| format!(" {note}"));
         let rest = format!("{kind}{}", notes.collect::<String>());
-        (Self { octets: octets.to_vec(), question_end, name, kind, has_opt, dnssec_ok, over, server }, rest)
+        (
+            Self {
+                octets: octets.to_vec(),
+                question_end,
+                name,
+                kind,
+                has_opt,
+                dnssec_ok,
+                over,
+                server,
+            },
+            rest,
+        )
     }
 }
 
@@ -292,8 +363,15 @@ impl Carrier for Upstream {
     fn exchange<'a>(&'a self, server: SocketAddr, over: Over, query: &'a [u8]) -> Exchange<'a> {
         let (asked, rest) = Asked::read(query, over, server.ip());
         let name = text::spelled(&query[12..asked.question_end - 4]);
-        let sent = Sent { at: Instant::now(), name, rest };
-        self.ledger.lock().expect("no panic under this lock").push(sent);
+        let sent = Sent {
+            at: Instant::now(),
+            name,
+            rest,
+        };
+        self.ledger
+            .lock()
+            .expect("no panic under this lock")
+            .push(sent);
         Box::pin(self.carry(asked))
     }
 }
@@ -302,7 +380,9 @@ impl Upstream {
     async fn carry(&self, asked: Asked) -> Result<(Vec<u8>, u32), Lost> {
         let about = self.about(asked.server, &asked.name);
         let is = |wanted: fn(&What) -> bool| about.iter().any(wanted);
-        if is(|it| matches!(it, What::Unreachable)) || (asked.over == Over::Tcp && is(|it| matches!(it, What::NoTcp))) {
+        if is(|it| matches!(it, What::Unreachable))
+            || (asked.over == Over::Tcp && is(|it| matches!(it, What::NoTcp)))
+        {
             return Err(Lost::Io(std::io::ErrorKind::ConnectionRefused.into()));
         }
         if asked.over == Over::Udp && self.loses(asked.server, &asked.name) {
@@ -353,7 +433,10 @@ impl Upstream {
         match helpless {
             Some(rcode) => reply.rcode = rcode,
             None if about.iter().any(|it| matches!(it, What::Referral)) => {
-                reply.records[1].push(record(&asked.name.to_string(), "60 NS ns.elsewhere.example."));
+                reply.records[1].push(record(
+                    &asked.name.to_string(),
+                    "60 NS ns.elsewhere.example.",
+                ));
             }
             None => self.follow(asked, &mut reply),
         }
@@ -363,7 +446,11 @@ impl Upstream {
         let room = if asked.has_opt { UDP_OCTETS } else { 512 };
         let whole = reply.write();
         let is_cut = about.iter().any(|it| matches!(it, What::Truncated)) || whole.len() > room;
-        if is_cut && asked.over == Over::Udp { reply.cut().write() } else { whole }
+        if is_cut && asked.over == Over::Udp {
+            reply.cut().write()
+        } else {
+            whole
+        }
     }
 
     /// Walks from alias to alias, to records or to a denial.
@@ -372,20 +459,41 @@ impl Upstream {
         // A loop in a story is walked a few times, as a careless server might.
         for _ in 0..32 {
             let about = self.about(asked.server, &here);
-            if about.iter().any(|it| matches!(it, What::Nxdomain | What::Nodata)) {
+            if about
+                .iter()
+                .any(|it| matches!(it, What::Nxdomain | What::Nodata))
+            {
                 return deny(&here, &about, reply);
             }
-            let records: Vec<&Record> = about.iter().filter_map(|it| if let What::Record(it) = it { Some(it) } else { None }).collect();
-            let wanted: Vec<&Record> = records.iter().copied().filter(|it| it.kind == asked.kind || signs(it, asked)).collect();
+            let records: Vec<&Record> = about
+                .iter()
+                .filter_map(|it| {
+                    if let What::Record(it) = it {
+                        Some(it)
+                    } else {
+                        None
+                    }
+                })
+                .collect();
+            let wanted: Vec<&Record> = records
+                .iter()
+                .copied()
+                .filter(|it| it.kind == asked.kind || signs(it, asked))
+                .collect();
             if wanted.iter().any(|it| it.kind == asked.kind) {
                 reply.records[0].extend(wanted.into_iter().cloned());
                 return;
             }
-            let alias = records.into_iter().find(|it| it.kind == Type::CNAME).cloned();
+            let alias = records
+                .into_iter()
+                .find(|it| it.kind == Type::CNAME)
+                .cloned();
             let Some(alias) = alias.or_else(|| self.dname(asked, &here, &about, reply)) else {
                 return deny(&here, &about, reply);
             };
-            here = text::spelled(&alias.data).parse().expect("an alias's target");
+            here = text::spelled(&alias.data)
+                .parse()
+                .expect("an alias's target");
             reply.records[0].push(alias);
             if about.iter().any(|it| matches!(it, What::Split)) {
                 return;
@@ -394,30 +502,50 @@ impl Upstream {
     }
 
     /// The DNAME above a name, into the answer, and the CNAME that it makes.
-    fn dname(&self, asked: &Asked, here: &Name, about: &[What], reply: &mut Reply) -> Option<Record> {
-        let above = |it: &Name| self.about(asked.server, it).into_iter().find_map(|what| match what {
-            What::Record(record) if record.kind == Type::DNAME => Some(record),
-            _ => None,
-        });
-        let (parent, dname) = std::iter::successors(here.parent(), Name::parent).find_map(|it| Some((it, above(&it)?)))?;
+    fn dname(
+        &self,
+        asked: &Asked,
+        here: &Name,
+        about: &[What],
+        reply: &mut Reply,
+    ) -> Option<Record> {
+        let above = |it: &Name| {
+            self.about(asked.server, it)
+                .into_iter()
+                .find_map(|what| match what {
+                    What::Record(record) if record.kind == Type::DNAME => Some(record),
+                    _ => None,
+                })
+        };
+        let (parent, dname) = std::iter::successors(here.parent(), Name::parent)
+            .find_map(|it| Some((it, above(&it)?)))?;
         let end = here.depth_below(&parent).expect("a parent");
         let data = [&here.octets()[..end], &dname.data].concat();
         reply.records[0].push(dname.clone());
         if about.iter().any(|it| matches!(it, What::BareDname)) {
             return None;
         }
-        Some(Record { owner: here.to_string(), ttl_s: dname.ttl_s, kind: Type::CNAME, data })
+        Some(Record {
+            owner: here.to_string(),
+            ttl_s: dname.ttl_s,
+            kind: Type::CNAME,
+            data,
+        })
     }
 }
 
 /// Is this the signature of what was asked for, and wanted?
 fn signs(record: &Record, asked: &Asked) -> bool {
-    asked.dnssec_ok && record.kind == Type::RRSIG && record.data.starts_with(&asked.kind.0.to_be_bytes())
+    asked.dnssec_ok
+        && record.kind == Type::RRSIG
+        && record.data.starts_with(&asked.kind.0.to_be_bytes())
 }
 
 /// NXDOMAIN, or NODATA where the name is known for something else; with an SOA at the parent.
 fn deny(name: &Name, about: &[What], reply: &mut Reply) {
-    let exists = about.iter().any(|it| matches!(it, What::Record(_) | What::Nodata | What::BareDname));
+    let exists = about
+        .iter()
+        .any(|it| matches!(it, What::Record(_) | What::Nodata | What::BareDname));
     if !exists || about.iter().any(|it| matches!(it, What::Nxdomain)) {
         reply.rcode = Rcode::NXDOMAIN;
     }
@@ -426,9 +554,13 @@ fn deny(name: &Name, about: &[What], reply: &mut Reply) {
         What::NoSoa => None,
         _ => soa,
     });
-    if let Some((ttl_s, minimum_s)) = soa.filter(|_| !about.iter().any(|it| matches!(it, What::BareDname))) {
+    if let Some((ttl_s, minimum_s)) =
+        soa.filter(|_| !about.iter().any(|it| matches!(it, What::BareDname)))
+    {
         let parent = name.parent().unwrap_or(Name::ROOT).to_string();
-        let said = format!("{ttl_s} SOA ns.upstream.example. root.upstream.example. 1 3600 600 86400 {minimum_s}");
+        let said = format!(
+            "{ttl_s} SOA ns.upstream.example. root.upstream.example. 1 3600 600 86400 {minimum_s}"
+        );
         reply.records[1].push(record(&parent, &said));
     }
 }
@@ -467,11 +599,18 @@ impl Reply {
 
     fn write(&self) -> Vec<u8> {
         let count = |section: &[Record]| u16::try_from(section.len()).expect("few records");
-        let [answers, authorities, additionals] = [0, 1, 2].map(|section| count(&self.records[section]));
+        let [answers, authorities, additionals] =
+            [0, 1, 2].map(|section| count(&self.records[section]));
         let mut out = self.id.to_vec();
         let flags = self.flags | self.rcode.0 & 0x000F;
         let questions = u16::from(!self.question.is_empty());
-        let counts = [flags, questions, answers, authorities, additionals + u16::from(self.has_opt)];
+        let counts = [
+            flags,
+            questions,
+            answers,
+            authorities,
+            additionals + u16::from(self.has_opt),
+        ];
         out.extend(counts.iter().flat_map(|word| word.to_be_bytes()));
         out.extend(&self.question);
         for record in self.records.iter().flatten() {
@@ -486,14 +625,23 @@ impl Reply {
     /// The owner is a pointer to the question where it is the same name, as real servers have it.
     fn write_record(&self, record: &Record, out: &mut Vec<u8>) {
         let owner = text::name(&record.owner);
-        match self.question.len().checked_sub(4).map(|end| &self.question[..end]) {
+        match self
+            .question
+            .len()
+            .checked_sub(4)
+            .map(|end| &self.question[..end])
+        {
             Some(asked) if asked.eq_ignore_ascii_case(&owner) => out.extend([0xC0, 12]),
             _ => out.extend(owner),
         }
         out.extend(record.kind.0.to_be_bytes());
         out.extend([0, 1]);
         out.extend(record.ttl_s.to_be_bytes());
-        out.extend(u16::try_from(record.data.len()).expect("short data").to_be_bytes());
+        out.extend(
+            u16::try_from(record.data.len())
+                .expect("short data")
+                .to_be_bytes(),
+        );
         out.extend(&record.data);
     }
 
@@ -502,9 +650,19 @@ impl Reply {
         out.extend([0, 0, 41, 4, 208, high, 0, 0, 0]);
         let option = self.ede.as_ref().map_or(Vec::new(), |(code, text)| {
             let len = u16::try_from(text.len() + 2).expect("a short text");
-            [&[0, 15][..], &len.to_be_bytes(), &code.to_be_bytes(), text.as_bytes()].concat()
+            [
+                &[0, 15][..],
+                &len.to_be_bytes(),
+                &code.to_be_bytes(),
+                text.as_bytes(),
+            ]
+            .concat()
         });
-        out.extend(u16::try_from(option.len()).expect("one option").to_be_bytes());
+        out.extend(
+            u16::try_from(option.len())
+                .expect("one option")
+                .to_be_bytes(),
+        );
         out.extend(option);
     }
 }
@@ -514,7 +672,9 @@ fn strays(asked: &Asked, about: &[What]) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for what in about {
         match (what, asked.over) {
-            (What::Stray(kind, times), Over::Udp) => all.extend((0..*times).map(|_| forged(asked, *kind))),
+            (What::Stray(kind, times), Over::Udp) => {
+                all.extend((0..*times).map(|_| forged(asked, *kind)))
+            }
             (What::TcpStray(kind), Over::Tcp) => all.push(forged(asked, *kind)),
             _ => {}
         }
@@ -524,7 +684,12 @@ fn strays(asked: &Asked, about: &[What]) -> Vec<Vec<u8>> {
 
 fn forged(asked: &Asked, kind: Stray) -> Vec<u8> {
     let mut reply = Reply::to(asked);
-    let forged = Record { owner: asked.name.to_string(), ttl_s: 86_400, kind: Type::A, data: FORGED.to_vec() };
+    let forged = Record {
+        owner: asked.name.to_string(),
+        ttl_s: 86_400,
+        kind: Type::A,
+        data: FORGED.to_vec(),
+    };
     reply.records[0].push(forged);
     let kind_at = reply.question.len() - 3;
     match kind {
