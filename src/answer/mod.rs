@@ -1,5 +1,8 @@
 //! Chooses which desk answers, and says what it did as a value.
 
+pub mod special;
+pub mod zone;
+
 use std::fmt;
 
 use crate::wire::Rcode;
