@@ -578,7 +578,7 @@ mod tests {
     #[test]
     fn any_is_a_hinfo_where_there_is_a_name() {
         let hinfo = |name: &str, ttl_s: u32| {
-            yes(name, Type::ANY, &format!("{name}. {ttl_s} HINFO RFC8482 "))
+            yes(name, Type::ANY, &format!("{name}. {ttl_s} HINFO RFC8482 "));
         };
         hinfo("localhost", 86400);
         hinfo("a.localhost", 86400);
@@ -586,6 +586,26 @@ mod tests {
         hinfo("_dns.resolver.arpa", 300);
         hinfo("10.in-addr.arpa", 300);
         nxdomain("1.10.in-addr.arpa", Type::ANY, "10.in-addr.arpa.");
+    }
+
+    #[test]
+    fn a_wildcard_does_not_reach_past_a_name_that_exists() {
+        let row = Row {
+            apex: "x.example",
+            treatment: Treatment::AsWritten,
+            text: "@ 1 SOA a b 1 2 3 4 5\n* 1 A 192.0.2.1\nb.a 1 A 192.0.2.2\n",
+        };
+        let zone = zone(row.apex, &row);
+        let place = |name: &str| match zone.place(&name.parse().expect(name)) {
+            Place::Owner(owner) => owner.to_string(),
+            Place::Hollow => "hollow".to_owned(),
+            Place::Nowhere => "nowhere".to_owned(),
+        };
+        assert_eq!(place("q.x.example"), "*.x.example");
+        assert_eq!(place("r.q.x.example"), "*.x.example");
+        assert_eq!(place("a.x.example"), "hollow");
+        assert_eq!(place("c.a.x.example"), "nowhere");
+        assert_eq!(place("c.b.a.x.example"), "nowhere");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use hickory_server::net::runtime::TokioRuntimeProvider;
+use hickory_server::proto::rr::rdata::HTTPS;
 use hickory_server::proto::rr::{
     DNSClass, LowerName, Name as ZoneName, RData, Record, RecordSet, RecordType, RrKey,
 };
@@ -153,7 +154,8 @@ impl Zones {
                     zone.push_soa(&mut sections)?;
                     return Ok(ours(Rcode::NXDOMAIN, sections));
                 }
-                Place::Delegated(cut) => {
+                Place::Delegated(at) => {
+                    let cut = name.ancestor_at(at);
                     zone.push_referral(&mut sections, &cut).await?;
                     let authoritative = followed > 0;
                     return Ok(ZoneAnswer {
@@ -211,8 +213,8 @@ enum Place<'z> {
     Exists(&'z [Type]),
     /// It does not exist.
     Nowhere,
-    /// It belongs to the servers of a zone that begins at this name.
-    Delegated(Name),
+    /// It belongs to the servers of a zone that begins at this octet of it.
+    Delegated(usize),
 }
 
 impl Zone {
@@ -285,7 +287,7 @@ impl Zone {
             .last();
         // RFC 4035 §3.1.4.1: the DS of a zone below is held on our side of the cut.
         if let Some(at) = cut.filter(|at| *at > 0 || kind != Type::DS) {
-            return Place::Delegated(name.ancestor_at(at));
+            return Place::Delegated(at);
         }
         if let Some(kinds) = self.names.get(octets) {
             return Place::Exists(kinds);
@@ -335,11 +337,10 @@ impl Zone {
     ) -> Result<Name, Malformed> {
         let found = self.look_up(name, Type::CNAME).await;
         push_set(sections, Section::Answer, &found)?;
-        let target = found.iter().find_map(|record| match &record.data {
-            RData::CNAME(target) => Some(Name::from(&target.0)),
-            _ => None,
-        });
-        target.ok_or(Malformed::BadData)
+        match found.iter().next().map(|record| &record.data) {
+            Some(RData::CNAME(target)) => Ok(Name::from(&target.0)),
+            Some(_) | None => Err(Malformed::BadData),
+        }
     }
 
     /// Adds the servers of a zone below, and their addresses where we know them.
@@ -352,9 +353,12 @@ impl Zone {
         push_set(sections, Section::Authority, &found)?;
         // Hickory looks up nothing below a cut, so the addresses are taken from what it holds.
         let held = self.records.records().await;
-        for server in found.iter().filter_map(server) {
+        for record in &found {
+            let RData::NS(server) = &record.data else {
+                continue;
+            };
             for kind in [RecordType::A, RecordType::AAAA] {
-                let set = held.get(&RrKey::new(LowerName::new(server), kind));
+                let set = held.get(&RrKey::new(LowerName::new(&server.0), kind));
                 for record in set.into_iter().flat_map(|set| set.records_without_rrsigs()) {
                     push_record(sections, Section::Additional, record, record.ttl)?;
                 }
@@ -389,14 +393,6 @@ fn push_set(
         push_record(sections, section, record, ttl_s)?;
     }
     Ok(())
-}
-
-/// The server an NS names.
-fn server(record: &Record) -> Option<&ZoneName> {
-    match &record.data {
-        RData::NS(server) => Some(&server.0),
-        _ => None,
-    }
 }
 
 fn push_record(
@@ -489,18 +485,15 @@ fn admit(
 
 /// Records that hickory reads and that would not be answered as they are written.
 fn serves(data: &RData) -> Result<(), String> {
-    let absolute = match data {
-        RData::ANAME(_) => {
-            return Err("ANAME is not served: write the addresses, or a CNAME".to_owned());
-        }
-        RData::HTTPS(data) => data.0.target_name.is_fqdn(),
-        RData::SVCB(data) => data.target_name.is_fqdn(),
-        _ => true,
-    };
-    match absolute {
-        true => Ok(()),
-        false => Err("the target of an SVCB or HTTPS record needs its final dot".to_owned()),
+    if matches!(data, RData::ANAME(_)) {
+        return Err("ANAME is not served: write the addresses, or a CNAME".to_owned());
     }
+    if let RData::SVCB(service) | RData::HTTPS(HTTPS(service)) = data
+        && !service.target_name.is_fqdn()
+    {
+        return Err("the target of an SVCB or HTTPS record needs its final dot".to_owned());
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -1030,6 +1023,7 @@ svc     HTTPS 1 . alpn=h2,h3 ipv4hint=192.0.2.7
     fn all_faults_of_all_files_are_told_and_nothing_is_served() {
         let faulty = format!("{SOA}a A x\n( b\nA x\n)\nc A 192.0.2.1\nd A (\n");
         refused(&faulty, &["2: not", "3: not", "7: the `(`"]);
+        refused(&format!("{SOA}a TXT )\nb A x\n"), &["2: `)`", "3: not"]);
         let Err(errors) = Zones::parse(&[
             text("a.test.zone", "a A 192.0.2.1"),
             text("corp.internal.zone", CORP),
@@ -1043,6 +1037,38 @@ svc     HTTPS 1 . alpn=h2,h3 ipv4hint=192.0.2.7
             errors[1].to_string(),
             "again.zone: the zone corp.internal is already in corp.internal.zone: put its records into one file"
         );
+    }
+
+    #[test]
+    fn owners_may_be_any_name() {
+        let odd = zones(&[text(
+            "b.test.zone",
+            "@ 60 SOA ns h 1 2 3 4 60\nbuild_agent.b.test. A 192.0.2.1\n0/25 A 192.0.2.1\nb\u{fc}cher A 192.0.2.1\n",
+        )]);
+        for name in ["build_agent", "0/25", "xn--bcher-kva"] {
+            let asked = format!("{name}.b.test");
+            // Hickory prints a slash behind a backslash.
+            let printed = asked.replace('/', "\\/");
+            check_in(
+                &odd,
+                &asked,
+                Type::A,
+                &format!("NoError aa | {printed}. 60 A 192.0.2.1 | |"),
+            );
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(
+            spots in proptest::collection::vec((0..CORP.len(), "[ -~\\n\\t\u{e9}]{0,4}"), 1..9),
+        ) {
+            let mut said: Vec<String> = CORP.chars().map(String::from).collect();
+            for (at, other) in spots {
+                said[at] = other;
+            }
+            let _ = Zones::parse(&[text("corp.internal.zone", &said.concat())]);
+        }
     }
 
     #[test]
