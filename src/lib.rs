@@ -7,6 +7,10 @@
 //! * [`policy`]: what the account says.
 //! * [`matcher`]: the policy compiled; may this name resolve, and why.
 //! * [`answer`]: the desks that answer, and what they did as a value.
+//! * [`front`]: sockets; octets in, octets out.
+//! * [`telemetry`]: outcomes as counters, log lines and pages.
+//! * [`daemon`]: the corridor; carries each query through the rooms, reloads, stops.
+//! * [`cli`]: the commands.
 
 pub mod wire;
 
@@ -17,3 +21,11 @@ pub mod policy;
 pub mod matcher;
 
 pub mod answer;
+
+pub mod front;
+
+pub mod telemetry;
+
+pub mod daemon;
+
+pub mod cli;

@@ -1,1 +1,15 @@
-//! x
+//! The one integration-test binary: what the library promises, tested from outside.
+
+#![allow(clippy::panic, clippy::unwrap_used, clippy::cast_possible_truncation)]
+
+mod support;
+
+mod alloc;
+mod deploy;
+mod readme;
+mod schema;
+mod script;
+mod telemetry;
+mod tidy;
+mod vectors;
+mod watch;

@@ -1,6 +1,10 @@
 //! Chooses which desk answers, and says what it did as a value.
 
+pub mod blocked;
+pub mod cache;
+pub mod guard;
 pub mod special;
+pub mod upstream;
 pub mod zone;
 
 use std::fmt;

@@ -1,15 +1,63 @@
 //! What the operator says, flags and one file, with every default spelled out.
 //!
 //! [`Config`] is what everything else reads: the whole of it, checked, in units
-//! that need no further parsing. A policy is not part of it.
+//! that need no further parsing. A policy is not part of it. [`load`] makes one
+//! of flags, environment and file, or returns an [`Error`] that names every
+//! fault at its place; nothing is repaired and nothing is guessed.
+
+mod keys;
+
+mod value;
+
+mod fault;
+
+mod file;
+
+mod flags;
+
+mod draft;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::wire::{Name, Type, UDP_OCTETS};
+
+use draft::Draft;
+pub use fault::{Error, Fault, Kind};
+pub use flags::{Flags, unknown_variables};
+
+/// Where the file is when no flag names one; it may be missing.
+pub const DEFAULT_PATH: &str = "/etc/namegate/config.toml";
+
+/// The whole file, every key at its default, with comments.
+pub const EXAMPLE: &str = include_str!("../../deploy/config.example.toml");
+
+/// The configuration of a run: flags over `NAMEGATE_` variables over the file over the defaults.
+///
+/// # Errors
+/// When the named file cannot be read, or with every fault of what was said.
+pub fn load(flags: &Flags, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Error> {
+    let mut draft = Draft::default();
+    if let Some(source) = file::open(flags.config.as_deref(), Path::new(DEFAULT_PATH))? {
+        draft.take_file(&source)?;
+    }
+    draft.take_variables(env);
+    draft.take_flags(flags);
+    draft.finish()
+}
+
+/// The configuration that a file's text alone stands for; `name` is what its faults call it.
+///
+/// # Errors
+/// With every fault of the text.
+pub fn read(name: &str, text: &str) -> Result<Config, Error> {
+    let mut draft = Draft::default();
+    draft.take_file(&fault::Source::file(name.to_owned(), text.to_owned()))?;
+    draft.finish()
+}
 
 /// The effective configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -180,8 +228,10 @@ pub struct Guard {
 /// What happens to a private address in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PrivateAnswers {
-    /// It is taken out, but for `allow_all` policies and the exemptions of SPEC 7.
+    /// It is taken out, but for the exemptions of SPEC 7.
     Remove,
+    /// It is taken out unless the policy allows everything.
+    PassForAllowAll,
     /// It is passed on.
     Pass,
 }
@@ -317,6 +367,162 @@ impl Default for Config {
             metrics: Metrics {
                 listen: Some(at("127.0.0.1:9953")),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(config: &Path) -> Flags {
+        Flags {
+            config: Some(config.to_owned()),
+            ..Flags::default()
+        }
+    }
+
+    fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("config.toml");
+        std::fs::write(&path, text).expect("a file");
+        (dir, path)
+    }
+
+    #[test]
+    fn a_flag_goes_before_a_variable_before_the_file_even_at_the_default() {
+        let (_dir, path) = file("[log]\nqueries = 'all'\n[policy]\nid = 'x'");
+        let mut flags = flags(&path);
+        let none = |_: &str| None;
+        let all = load(&flags, &none).expect("the file");
+        assert_eq!(
+            (all.log.queries, all.policy.id.as_str()),
+            (Queries::All, "x")
+        );
+
+        let env = |name: &str| match name {
+            "NAMEGATE_LOG_QUERIES" => Some("none".to_owned()),
+            "NAMEGATE_POLICY_ID" => Some(String::new()),
+            _ => None,
+        };
+        let none = load(&flags, &env).expect("the variables");
+        assert_eq!(
+            (none.log.queries, none.policy.id.as_str()),
+            (Queries::None, "")
+        );
+
+        flags.log_queries = Some("blocked".to_owned());
+        let blocked = load(&flags, &env).expect("the flag");
+        assert_eq!(blocked.log, Config::default().log);
+    }
+
+    #[test]
+    fn every_flag_sets_its_key() {
+        let text = |text: &str| Some(text.to_owned());
+        let (_dir, path) = file("");
+        let mut flags = Flags {
+            config: Some(path),
+            policy: Some("p.json".into()),
+            policy_id: text("npl_1"),
+            policy_name: None,
+            listen: vec!["127.0.0.2".to_owned(), "[::1]:5353".to_owned()],
+            upstream: vec!["system".to_owned(), "tcp://192.0.2.1".to_owned()],
+            zones: Some("z".into()),
+            metrics: text("off"),
+            log_queries: text("none"),
+        };
+        let config = load(&flags, &|_| None).expect("good flags");
+        assert_eq!(config.policy.file, PathBuf::from("p.json"));
+        assert_eq!(config.policy.id, "npl_1");
+        assert_eq!(config.listen.addresses.len(), 2);
+        assert_eq!(config.upstream.servers.len(), 2);
+        assert_eq!(config.zones.dir, PathBuf::from("z"));
+        assert_eq!(config.metrics.listen, None);
+        assert_eq!(config.log.queries, Queries::None);
+        (flags.policy_id, flags.policy_name) = (None, text("ci"));
+        assert_eq!(
+            load(&flags, &|_| None).expect("good flags").policy.name,
+            "ci"
+        );
+    }
+
+    #[test]
+    fn a_bad_flag_and_a_bad_variable_are_told_by_name() {
+        let (_dir, path) = file("");
+        let mut flags = flags(&path);
+        flags.listen = vec!["::1".to_owned(), "here".to_owned()];
+        let env = |name: &str| (name == "NAMEGATE_CACHE_MAX_TTL").then(|| "5 parsecs".to_owned());
+        let error = load(&flags, &env).expect_err("two faults").to_string();
+        assert!(
+            error.contains("--> NAMEGATE_CACHE_MAX_TTL\n |\n | 5 parsecs\n | ^^^^^^^^^\n"),
+            "{error}"
+        );
+        assert!(
+            error.contains("--> --listen\n |\n | here\n | ^^^^\n"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_bad_item_of_a_variable_is_underlined_alone() {
+        let (_dir, path) = file("");
+        let env = |name: &str| (name == "NAMEGATE_UPSTREAM").then(|| "system, nope".to_owned());
+        let error = load(&flags(&path), &env)
+            .expect_err("one fault")
+            .to_string();
+        assert!(
+            error.contains(" | system, nope\n |         ^^^^\n"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_is_not_a_text_file_is_bad() {
+        let (dir, path) = file("");
+        std::fs::write(&path, b"[log]\n\xFF").expect("a file");
+        for (path, reason) in [
+            (path.as_path(), "not UTF-8 at octet 6"),
+            (dir.path(), "directory"),
+        ] {
+            let error = load(&flags(path), &|_| None).expect_err(reason);
+            assert_eq!(error.kind.exit_code(), 78);
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+        std::fs::write(&path, " ".repeat((1 << 20) + 1)).expect("a file");
+        let error = load(&flags(&path), &|_| None).expect_err("too large");
+        assert!(error.to_string().contains("larger than 1 MiB"), "{error}");
+    }
+
+    #[test]
+    fn nothing_said_is_the_defaults() {
+        assert_eq!(
+            read("c.toml", "").expect("an empty file"),
+            Config::default()
+        );
+    }
+
+    #[test]
+    fn a_variable_that_says_nothing_is_noted() {
+        let names = [
+            "NAMEGATE_LISTEN",
+            "NAMEGATE_CACHE_MAXTTL",
+            "NAMEGATE_QQQQQQ",
+            "HOME",
+        ];
+        let expected = [
+            "NAMEGATE_CACHE_MAXTTL is not a setting; did you mean NAMEGATE_CACHE_MAX_TTL?",
+            "NAMEGATE_QQQQQQ is not a setting",
+        ];
+        assert_eq!(unknown_variables(names), expected);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(cut in 0..EXAMPLE.len(), put in ".{0,6}", drop in 0..40_usize) {
+            let rest: String = EXAMPLE[cut..].chars().skip(drop).collect();
+            if let Err(error) = read("c.toml", &format!("{}{put}{rest}", &EXAMPLE[..cut])) {
+                assert!(!error.to_string().is_empty());
+            }
         }
     }
 }

@@ -287,7 +287,8 @@ impl Rules {
                 walk.wildcard = below;
             }
         }
-        walk.node = (node != ROOT).then_some(node);
+        // The root is above every name, once there is one.
+        walk.node = (node != ROOT || self.nodes.len() > 1).then_some(node);
         walk
     }
 
@@ -434,6 +435,7 @@ impl RulesBuilder {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic)]
 mod tests {
     use super::*;
 
@@ -537,7 +539,7 @@ mod tests {
             ("com", true),
             ("github.com", true),
             ("org", false),
-            (".", false),
+            (".", true),
         ] {
             let Verdict::Deny(denial) =
                 rules(&["api.github.com"]).judge(&name.parse().expect(name))

@@ -3,11 +3,19 @@
 //! A document comes in as octets; a [`Policy`] goes out, or [`Diagnostics`]
 //! that name every fault at its place. Nothing is guessed and nothing repaired.
 
-mod diagnose;
-mod pattern;
 mod schema;
+
+mod pattern;
+
+mod lint;
+
+mod diagnose;
+
+mod json;
+
 pub mod watch;
 
 pub use diagnose::{Diagnostic, Diagnostics, Severity};
+pub use lint::lint;
 pub use pattern::{Flaw, Pattern};
-pub use schema::{Accepted, Policy, Select, read};
+pub use schema::{Accepted, OCTETS_MAX, Policy, Select, read};

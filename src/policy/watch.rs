@@ -1,1 +1,350 @@
 //! The file on disk as a stream of parsed policies.
+//!
+//! A path comes in; [`Watch::next`] gives one [`Sight`] for each thing worth telling: a new policy,
+//! a bad one, a file that is gone. The same content is never told twice, and nothing is repaired or
+//! put in force here. A [`Poke`] asks for a look now and is always answered.
+//!
+//! # When a content is believed
+//!
+//! A file can be read while it is being written, and half a policy must not become the law. So what
+//! is read counts at once only after an event that says that a write of this very file is over (it
+//! was closed after writing, or moved or linked into place), and only if it parses and no event says
+//! that it changed during the reading. Any other news (a write that was not closed, a poll that
+//! finds other octets) counts when two reads at least `settle` apart found the same octets and no
+//! event came for as long. What does not parse is read again after 100, 300 and 900 ms before it is
+//! called rejected, and so is a file that is missing or unreadable. An event begins the look anew;
+//! after one second of events, reads alone decide, so nobody can put off a judgement by writing on.
+//! What remains: two writers in place at the same moment can show us a mixture. Whoever writes
+//! to a new file and renames it is safe from all of this.
+//!
+//! Events are hints that something changed. A hash of the content, every `poll_every`, is the
+//! proof that nothing did: file systems without events, watches that died, and limits of the kernel
+//! cost time and never a change.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use notify::{Event, RecommendedWatcher, Watcher};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep_until;
+
+use super::{Accepted, Diagnostics, Select};
+
+mod eye;
+mod pace;
+
+use eye::{Document, Eye, Found, Look, Way};
+use pace::{Hint, Pace, Step};
+
+/// So many events can wait. More than that are news of the same change, or of none.
+const EVENTS_MAX: usize = 1024;
+
+/// What to watch, and how patiently.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The policy file; a relative path is taken from the directory we are in at `open`.
+    pub file: PathBuf,
+    /// Which policy of a list response is meant.
+    pub select: Select,
+    /// How often the content is hashed, whatever events say.
+    pub poll_every: Duration,
+    /// How long a content must stand where no event says that its write is complete.
+    pub settle: Duration,
+}
+
+/// One thing worth telling.
+#[derive(Debug)]
+pub enum Sight {
+    /// A policy other than the one before.
+    Applied {
+        /// The policy.
+        accepted: Accepted,
+        /// The digest of the file.
+        sha256: [u8; 32],
+        /// The length of the file.
+        octets: usize,
+        /// When the first event or poll saw the change.
+        noticed: Instant,
+    },
+    /// A content that is no policy; told once, whatever the number of polls.
+    Rejected {
+        /// Why.
+        diagnostics: Diagnostics,
+        /// The digest of the file.
+        sha256: [u8; 32],
+    },
+    /// The file holds what was applied last: the answer to a poke, or the end of another state.
+    Unchanged,
+    /// There is no file.
+    Missing,
+    /// There is a file, but it cannot be read.
+    Unreadable(io::Error),
+    /// The watch itself became better or worse.
+    Health(Health),
+}
+
+/// How well the file can be watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// How changes come to our notice.
+    pub method: Method,
+    /// The file was replaced where we cannot see it, under a mount of this single file. What we read is the old one, for ever.
+    pub blind: bool,
+}
+
+/// How changes come to our notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// By an event, at once; and by polling.
+    Inotify,
+    /// By polling only, for want of events in at least one directory on the way.
+    Poll,
+}
+
+/// Asks a [`Watch`] to look again now, and to report even if nothing changed.
+#[derive(Clone, Debug)]
+pub struct Poke(Arc<Notify>);
+
+impl Poke {
+    /// Asks. Pokes that come before the answer share it.
+    pub fn poke(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// The watch on one file.
+pub struct Watch {
+    eye: Arc<Mutex<Eye>>,
+    events: mpsc::Receiver<Event>,
+    /// There were more events than could wait.
+    lost: Arc<AtomicBool>,
+    poke: Arc<Notify>,
+    pace: Pace,
+    way: Way,
+    health: Health,
+    /// The digest of the policy that was applied last.
+    applied: Option<[u8; 32]>,
+    /// What was read last, unless it was applied.
+    candidate: Option<Document>,
+    untold: VecDeque<Sight>,
+}
+
+impl Watch {
+    /// Watches by events where there are any, and by polling.
+    pub fn open(settings: Settings) -> (Self, Poke) {
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let lost = Arc::new(AtomicBool::new(false));
+        let watcher = listen(sender, Arc::clone(&lost))
+            .inspect_err(eye::warn_of_polling)
+            .ok();
+        Self::new(settings, watcher, events, lost)
+    }
+
+    /// Watches by polling only, as `open` does where the kernel has no events left for us.
+    pub fn polling(settings: Settings) -> (Self, Poke) {
+        let (_, events) = mpsc::channel(1);
+        Self::new(settings, None, events, Arc::default())
+    }
+
+    fn new(
+        settings: Settings,
+        watcher: Option<RecommendedWatcher>,
+        events: mpsc::Receiver<Event>,
+        lost: Arc<AtomicBool>,
+    ) -> (Self, Poke) {
+        let file = std::path::absolute(&settings.file).unwrap_or(settings.file);
+        let method = if watcher.is_some() {
+            Method::Inotify
+        } else {
+            Method::Poll
+        };
+        let poke = Arc::new(Notify::new());
+        let watch = Self {
+            eye: Arc::new(Mutex::new(Eye::new(file, settings.select, watcher))),
+            events,
+            lost,
+            poke: Arc::clone(&poke),
+            pace: Pace::new(settings.settle, settings.poll_every, Instant::now()),
+            way: Way::default(),
+            health: Health {
+                method,
+                blind: false,
+            },
+            applied: None,
+            candidate: None,
+            untold: VecDeque::new(),
+        };
+        (watch, Poke(poke))
+    }
+
+    /// The first read, at start: one look, believed as it is. It blocks until the file is parsed.
+    pub fn load(&mut self) -> Sight {
+        let look = lock(&self.eye).look(&[]);
+        self.way = look.way;
+        self.health = look.health;
+        self.pace.rest(look.span);
+        self.pace.tell(look.found.key());
+        self.sight(look.found, look.span.began)
+    }
+
+    /// How well the file can be watched, as of the last look.
+    pub fn health(&self) -> Health {
+        self.health
+    }
+
+    /// The next thing worth telling. Nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Sight {
+        loop {
+            if let Some(sight) = self.untold.pop_front() {
+                return sight;
+            }
+            tokio::select! {
+                Some(event) = self.events.recv() => self.hear(&event),
+                () = self.poke.notified() => self.pace.poke(Instant::now()),
+                () = sleep_until(self.pace.due().into()) => self.look().await,
+            }
+        }
+    }
+
+    /// One look, off the async threads, and what follows from it.
+    async fn look(&mut self) {
+        self.hear_all();
+        if Instant::now() < self.pace.due() {
+            return;
+        }
+        self.pace.look();
+        let eye = Arc::clone(&self.eye);
+        let known: Vec<_> = self
+            .applied
+            .into_iter()
+            .chain(self.candidate.as_ref().map(|it| it.sum))
+            .collect();
+        let look = spawn_blocking(move || lock(&eye).look(&known))
+            .await
+            .expect("a look neither panics nor is cancelled while somebody awaits it");
+        self.judge(look);
+    }
+
+    /// Takes what a look found.
+    fn judge(&mut self, look: Look) {
+        self.way = look.way;
+        // What was heard during the look may contradict it.
+        self.hear_all();
+        let good = self.is_good(&look.found);
+        let noticed = self.pace.noticed().unwrap_or(look.span.began);
+        if self.pace.saw(look.found.key(), good, look.span) == Step::Tell {
+            let sight = self.sight(look.found, noticed);
+            self.untold.push_back(sight);
+        } else if let Found::New(document) = look.found {
+            self.candidate = Some(document);
+        }
+        if self.health != look.health {
+            self.health = look.health;
+            self.untold.push_back(Sight::Health(look.health));
+        }
+    }
+
+    fn is_good(&self, found: &Found) -> bool {
+        match found {
+            Found::Known(sum) if self.applied == Some(*sum) => true,
+            Found::Known(_) => self.candidate.as_ref().is_some_and(|it| it.parsed.is_ok()),
+            Found::New(document) => document.parsed.is_ok(),
+            Found::Missing | Found::Unreadable(_) => false,
+        }
+    }
+
+    /// Puts what was found into words.
+    fn sight(&mut self, found: Found, noticed: Instant) -> Sight {
+        match found {
+            Found::Known(sum) if self.applied == Some(sum) => Sight::Unchanged,
+            Found::Known(_) => {
+                let document = self.candidate.take();
+                self.verdict(
+                    document.expect("what is known and not applied is the candidate"),
+                    noticed,
+                )
+            }
+            Found::New(document) => self.verdict(document, noticed),
+            Found::Missing => Sight::Missing,
+            Found::Unreadable(error) => Sight::Unreadable(error),
+        }
+    }
+
+    fn verdict(&mut self, document: Document, noticed: Instant) -> Sight {
+        let Document {
+            sum,
+            octets,
+            parsed,
+        } = document;
+        match parsed {
+            Ok(accepted) => {
+                self.applied = Some(sum);
+                self.candidate = None;
+                Sight::Applied {
+                    accepted,
+                    sha256: sum,
+                    octets,
+                    noticed,
+                }
+            }
+            Err(diagnostics) => {
+                let sight = Sight::Rejected {
+                    diagnostics: diagnostics.clone(),
+                    sha256: sum,
+                };
+                // Kept, so that the polls to come need not parse it again.
+                self.candidate = Some(Document {
+                    sum,
+                    octets,
+                    parsed: Err(diagnostics),
+                });
+                sight
+            }
+        }
+    }
+
+    fn hear(&mut self, event: &Event) {
+        self.pace.hear(eye::hint(event, &self.way), Instant::now());
+    }
+
+    fn hear_all(&mut self) {
+        for _ in 0..EVENTS_MAX {
+            let Ok(event) = self.events.try_recv() else {
+                break;
+            };
+            self.hear(&event);
+        }
+        if self.lost.swap(false, Ordering::Relaxed) {
+            self.pace.hear(Hint::Partial, Instant::now());
+        }
+    }
+}
+
+/// The kernel's events, from a thread of their own into a channel that may overflow and then says so.
+fn listen(
+    sender: mpsc::Sender<Event>,
+    lost: Arc<AtomicBool>,
+) -> notify::Result<RecommendedWatcher> {
+    let handler = move |event: notify::Result<Event>| {
+        // An error is a watch that failed, and means that events may be lost.
+        let full = match event {
+            Ok(event) if !eye::matters(&event) => return,
+            Ok(event) => sender.try_send(event).is_err(),
+            Err(_) => true,
+        };
+        if full {
+            lost.store(true, Ordering::Relaxed);
+        }
+    };
+    RecommendedWatcher::new(handler, notify::Config::default())
+}
+
+/// A look that panicked left nothing half-done that the next one would not do again.
+fn lock(eye: &Mutex<Eye>) -> MutexGuard<'_, Eye> {
+    eye.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use hickory_proto::rr::RecordType;
-
 /// A record or question type (IANA "Resource Record (RR) TYPEs").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Type(pub u16);
@@ -45,13 +43,68 @@ impl Type {
     }
 }
 
+/// The types that have a mnemonic and may stand in a question.
+const MNEMONICS: [(u16, &str); 52] = [
+    (1, "A"),
+    (2, "NS"),
+    (3, "MD"),
+    (4, "MF"),
+    (5, "CNAME"),
+    (6, "SOA"),
+    (7, "MB"),
+    (8, "MG"),
+    (9, "MR"),
+    (10, "NULL"),
+    (11, "WKS"),
+    (12, "PTR"),
+    (13, "HINFO"),
+    (14, "MINFO"),
+    (15, "MX"),
+    (16, "TXT"),
+    (17, "RP"),
+    (18, "AFSDB"),
+    (24, "SIG"),
+    (25, "KEY"),
+    (28, "AAAA"),
+    (29, "LOC"),
+    (33, "SRV"),
+    (35, "NAPTR"),
+    (36, "KX"),
+    (37, "CERT"),
+    (39, "DNAME"),
+    (41, "OPT"),
+    (42, "APL"),
+    (43, "DS"),
+    (44, "SSHFP"),
+    (45, "IPSECKEY"),
+    (46, "RRSIG"),
+    (47, "NSEC"),
+    (48, "DNSKEY"),
+    (49, "DHCID"),
+    (50, "NSEC3"),
+    (51, "NSEC3PARAM"),
+    (52, "TLSA"),
+    (53, "SMIMEA"),
+    (55, "HIP"),
+    (59, "CDS"),
+    (60, "CDNSKEY"),
+    (61, "OPENPGPKEY"),
+    (64, "SVCB"),
+    (65, "HTTPS"),
+    (99, "SPF"),
+    (251, "IXFR"),
+    (252, "AXFR"),
+    (255, "ANY"),
+    (256, "URI"),
+    (257, "CAA"),
+];
+
 /// The mnemonic, or `TYPE65280` for a type without one (RFC 3597 §5).
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match RecordType::from(self.0) {
-            RecordType::Unknown(code) => write!(f, "TYPE{code}"),
-            RecordType::ZERO => f.write_str("TYPE0"),
-            known => write!(f, "{known}"),
+        match MNEMONICS.iter().find(|(code, _)| *code == self.0) {
+            Some((_, mnemonic)) => f.write_str(mnemonic),
+            None => write!(f, "TYPE{}", self.0),
         }
     }
 }
@@ -61,15 +114,17 @@ impl FromStr for Type {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let text = text.to_ascii_uppercase();
-        if let Some(code) = text.strip_prefix("TYPE") {
-            return code.parse().map(Self).map_err(|_| ());
+        if let Some((code, _)) = MNEMONICS
+            .iter()
+            .find(|(_, it)| it.eq_ignore_ascii_case(text))
+        {
+            return Ok(Self(*code));
         }
-        (1..=u16::from(u8::MAX))
-            .chain(256..=512)
-            .map(Self)
-            .find(|it| it.to_string() == text)
-            .ok_or(())
+        let code = text
+            .get(..4)
+            .filter(|it| it.eq_ignore_ascii_case("TYPE"))
+            .ok_or(())?;
+        text[code.len()..].parse().map(Self).map_err(|_| ())
     }
 }
 
@@ -148,6 +203,7 @@ mod tests {
             ("HTTPS", 65),
             ("SVCB", 64),
             ("CAA", 257),
+            ("URI", 256),
             ("TYPE65280", 65280),
             ("TYPE0", 0),
         ] {

@@ -335,10 +335,9 @@ impl Builder {
 /// The octets `[A-Za-z0-9_-]`.
 const PLAIN: [bool; 256] = {
     let mut table = [false; 256];
-    let mut octet = 0;
+    let mut octet = 0_u8;
     while octet < 128 {
-        let c = octet as u8;
-        table[octet] = c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+        table[octet as usize] = octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_';
         octet += 1;
     }
     table

@@ -8,7 +8,7 @@ use super::HEADER_OCTETS;
 use super::codes::{Ede, Rcode, Type};
 use super::malformed::Unreadable;
 use super::message::Section;
-use super::query::{CLASS_IN, Edns, Query};
+use super::query::{CLASS_CH, CLASS_IN, Edns, Query};
 use super::sections::{Age, Sections};
 
 const RESPONSE: u16 = 0x8000;
@@ -138,6 +138,23 @@ impl<'o> Reply<'o> {
         self.out.extend_from_slice(&length.to_be_bytes());
         self.out.extend_from_slice(data);
         self.counts[section as usize] += 1;
+        self
+    }
+
+    /// Adds a text about the server itself, in class CHAOS (RFC 4892 §3); what is longer than 255 octets is cut.
+    #[must_use]
+    pub fn chaos_text(mut self, text: &str) -> Self {
+        let text = &text.as_bytes()[..text.len().min(255)];
+        let len = u8::try_from(text.len()).expect("it was cut");
+        self.out.extend_from_slice(&0xC00C_u16.to_be_bytes());
+        self.out.extend_from_slice(&Type::TXT.0.to_be_bytes());
+        self.out.extend_from_slice(&CLASS_CH.to_be_bytes());
+        self.out.extend_from_slice(&[0; 4]);
+        self.out
+            .extend_from_slice(&(u16::from(len) + 1).to_be_bytes());
+        self.out.push(len);
+        self.out.extend_from_slice(text);
+        self.counts[0] += 1;
         self
     }
 

@@ -1,0 +1,689 @@
+//! What may stand in an answer: the chain of its question, and no private address.
+//!
+//! [`Trail`] takes upstream's replies, one or several, and keeps what belongs
+//! to the question: CNAME and DNAME links from owner to target in any order,
+//! then the records asked for, or the SOA that says there are none. All else is
+//! dropped. It puts together two answers as it goes: what upstream said, and
+//! the same without addresses that lead into the machine or its networks.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::wire::{
+    Malformed, Message, Name, Rcode, Record, Section, Sections, SectionsBuilder, Type,
+};
+
+/// Links from the question to its records (SPEC 6).
+pub const LINKS_MAX: usize = 8;
+
+/// An answer, ready to be kept and sent.
+#[derive(Debug)]
+pub struct Finding {
+    /// The code of the last name in the chain (RFC 6604 §3).
+    pub rcode: Rcode,
+    /// Does upstream say that it validated all of it?
+    pub authentic: bool,
+    /// What upstream said.
+    pub said: Sections,
+    /// The same for those who may not see private addresses.
+    pub guarded: Guarded,
+    /// Upstream's extended error: code and text.
+    pub ede: Option<(u16, Box<[u8]>)>,
+}
+
+/// What the guard made of an answer.
+#[derive(Debug)]
+pub enum Guarded {
+    /// There was nothing to remove.
+    Same,
+    /// Some of it is left.
+    Reduced(Box<Sections>),
+    /// Nothing is left.
+    Emptied,
+}
+
+impl Finding {
+    /// That nobody could say.
+    pub fn failure(ede: u16, text: &str) -> Self {
+        Self {
+            rcode: Rcode::SERVFAIL,
+            authentic: false,
+            said: Sections::default(),
+            guarded: Guarded::Same,
+            ede: Some((ede, text.as_bytes().into())),
+        }
+    }
+
+    /// Octets of memory.
+    pub fn footprint(&self) -> usize {
+        let guarded = match &self.guarded {
+            Guarded::Same | Guarded::Emptied => 0,
+            Guarded::Reduced(sections) => sections.footprint(),
+        };
+        let ede = self.ede.as_ref().map_or(0, |(_, text)| text.len());
+        size_of::<Self>() + self.said.footprint() + guarded + ede
+    }
+}
+
+/// The longest that records may be kept and passed on, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Caps {
+    /// Records.
+    pub positive_s: u32,
+    /// That there are none.
+    pub negative_s: u32,
+}
+
+/// What a reply adds to a [`Trail`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a name is a value, and this one lives for a line"
+)]
+#[must_use]
+pub enum Step {
+    /// The trail has come to its end.
+    Done,
+    /// It stops short: this name has to be asked for.
+    Ask(Name),
+}
+
+/// Why a chain is not followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Astray {
+    /// More than [`LINKS_MAX`] links.
+    TooLong,
+    /// It comes back to a name it has passed.
+    Loop,
+    /// A record in it is broken, or there are too many.
+    Malformed(Malformed),
+}
+
+impl From<Malformed> for Astray {
+    fn from(why: Malformed) -> Self {
+        Self::Malformed(why)
+    }
+}
+
+/// A question being followed to its answer.
+#[derive(Debug)]
+pub struct Trail {
+    kind: Type,
+    dnssec_ok: bool,
+    caps: Caps,
+    /// Every name passed, the one asked for first; the last is where the trail stands.
+    names: Vec<Name>,
+    rcode: Rcode,
+    authentic: bool,
+    ede: Option<(u16, Box<[u8]>)>,
+    /// The smallest TTL of what was kept.
+    ttl_s: u32,
+    is_negative: bool,
+    said: SectionsBuilder,
+    guarded: SectionsBuilder,
+    removed: bool,
+    /// Records asked for that the guard left.
+    left: usize,
+}
+
+impl Trail {
+    /// Sets out from a question.
+    pub fn new(name: Name, kind: Type, dnssec_ok: bool, caps: Caps) -> Self {
+        Self {
+            kind,
+            dnssec_ok,
+            caps,
+            names: vec![name],
+            rcode: Rcode::NOERROR,
+            authentic: true,
+            ede: None,
+            ttl_s: u32::MAX,
+            is_negative: false,
+            said: SectionsBuilder::new(&name),
+            guarded: SectionsBuilder::new(&name),
+            removed: false,
+            left: 0,
+        }
+    }
+
+    /// The name the trail stands at.
+    fn here(&self) -> Name {
+        self.names[self.names.len() - 1]
+    }
+
+    /// Takes a reply to the question for the name the trail stands at.
+    ///
+    /// # Errors
+    /// When its chain is too long, turns in a circle, or holds a broken record.
+    pub fn follow(&mut self, message: &Message<'_>) -> Result<Step, Astray> {
+        self.authentic &= message.is_authentic();
+        self.rcode = message.rcode();
+        if let Some(ede) = message.ede() {
+            self.ede = Some((ede.code, ede.text.into()));
+        }
+        let set_out = self.names.len();
+        loop {
+            if self.keep_set(message, self.here(), self.kind)? > 0 {
+                return Ok(Step::Done);
+            }
+            let Some(target) = self.keep_link(message)? else {
+                break;
+            };
+            if self.names.contains(&target) {
+                return Err(Astray::Loop);
+            }
+            if self.names.len() > LINKS_MAX {
+                return Err(Astray::TooLong);
+            }
+            self.names.push(target);
+        }
+        let went_on = self.names.len() > set_out;
+        self.is_negative = true;
+        let denied = self.keep_denial(message)?;
+        if !denied && went_on && self.rcode == Rcode::NOERROR {
+            self.is_negative = false;
+            return Ok(Step::Ask(self.here()));
+        }
+        if !denied {
+            // RFC 2308 §5: what nobody bounds is not kept.
+            self.ttl_s = 0;
+        }
+        Ok(Step::Done)
+    }
+
+    /// Keeps the link that leads on from here, if there is one. Returns where it leads.
+    fn keep_link(&mut self, message: &Message<'_>) -> Result<Option<Name>, Astray> {
+        let here = self.here();
+        let is_dname = |record: &Record<'_>| {
+            record.kind == Type::DNAME && here != record.owner && here.is_at_or_below(&record.owner)
+        };
+        // RFC 6672 §3.1: a DNAME comes with the CNAME that it makes; one of them may be missing.
+        let dname = answers(message).find(is_dname);
+        if let Some(dname) = &dname {
+            self.keep_set(message, dname.owner, Type::DNAME)?;
+        }
+        if let Some(cname) =
+            answers(message).find(|record| record.owner == here && record.kind == Type::CNAME)
+        {
+            self.keep(Section::Answer, &[&cname], cname.ttl_s)?;
+            self.keep_signatures(message, Section::Answer, here, Type::CNAME)?;
+            return Ok(Some(cname.target()?));
+        }
+        let Some(dname) = dname else { return Ok(None) };
+        let target = moved(&here, &dname.owner, &dname.target()?).ok_or(Malformed::NameTooLong)?;
+        let ttl_s = dname.ttl_s.min(self.caps.positive_s);
+        self.said
+            .push_data(Section::Answer, &here, Type::CNAME, ttl_s, target.octets())?;
+        self.guarded
+            .push_data(Section::Answer, &here, Type::CNAME, ttl_s, target.octets())?;
+        Ok(Some(target))
+    }
+
+    /// Keeps every record of one owner and type, and their signatures. Returns how many there are.
+    fn keep_set(
+        &mut self,
+        message: &Message<'_>,
+        owner: Name,
+        kind: Type,
+    ) -> Result<usize, Astray> {
+        let of_set = |record: &Record<'_>| record.owner == owner && record.kind == kind;
+        let mut seen = HashSet::new();
+        let mut set = Vec::new();
+        for record in answers(message).filter(of_set) {
+            if seen.insert(record.spelled()?) {
+                set.push(record);
+            }
+        }
+        // RFC 2181 §5.2: the TTLs of a set are the same; where they are not, the least counts.
+        let Some(ttl_s) = set.iter().map(|record| record.ttl_s).min() else {
+            return Ok(0);
+        };
+        if kind == self.kind {
+            return self.keep_wanted(message, &set, ttl_s);
+        }
+        self.keep(Section::Answer, &set.iter().collect::<Vec<_>>(), ttl_s)?;
+        self.keep_signatures(message, Section::Answer, owner, kind)?;
+        Ok(set.len())
+    }
+
+    /// Keeps the records that were asked for; the guard looks at each.
+    fn keep_wanted(
+        &mut self,
+        message: &Message<'_>,
+        set: &[Record<'_>],
+        ttl_s: u32,
+    ) -> Result<usize, Astray> {
+        let ttl_s = self.cap(ttl_s);
+        let mut altered = false;
+        for record in set {
+            self.said.push(Section::Answer, record, ttl_s)?;
+            match inspect(record)? {
+                Seen::Clean => self.guarded.push(Section::Answer, record, ttl_s)?,
+                Seen::Private => {
+                    altered = true;
+                    continue;
+                }
+                Seen::Without(data) => {
+                    altered = true;
+                    self.guarded.push_data(
+                        Section::Answer,
+                        &record.owner,
+                        record.kind,
+                        ttl_s,
+                        &data,
+                    )?;
+                }
+            }
+            self.left += 1;
+        }
+        self.removed |= altered;
+        let owner = set[0].owner;
+        for signature in self.signatures(message, Section::Answer, owner, self.kind) {
+            let ttl_s = self.cap(signature.ttl_s);
+            self.said.push(Section::Answer, &signature, ttl_s)?;
+            if !altered {
+                self.guarded.push(Section::Answer, &signature, ttl_s)?;
+            }
+        }
+        Ok(set.len())
+    }
+
+    /// Keeps the SOA that bounds a denial (RFC 2308 §3, §5) and, for those who validate, its proof. False: there is none.
+    fn keep_denial(&mut self, message: &Message<'_>) -> Result<bool, Astray> {
+        let here = self.here();
+        let is_soa =
+            |record: &Record<'_>| record.kind == Type::SOA && here.is_at_or_below(&record.owner);
+        let Some(soa) = authorities(message).find(is_soa) else {
+            return Ok(false);
+        };
+        let minimum_s = soa.soa_minimum_s().ok_or(Malformed::BadData)?;
+        let ttl_s = soa.ttl_s.min(minimum_s).min(self.caps.negative_s);
+        self.keep(Section::Authority, &[&soa], ttl_s)?;
+        self.keep_signatures(message, Section::Authority, soa.owner, Type::SOA)?;
+        if self.dnssec_ok {
+            for proof in
+                authorities(message).filter(|it| matches!(it.kind, Type::NSEC | Type::NSEC3))
+            {
+                self.keep(Section::Authority, &[&proof], proof.ttl_s.min(ttl_s))?;
+                self.keep_signatures(message, Section::Authority, proof.owner, proof.kind)?;
+            }
+        }
+        self.ttl_s = self.ttl_s.min(ttl_s);
+        Ok(true)
+    }
+
+    fn keep_signatures(
+        &mut self,
+        message: &Message<'_>,
+        section: Section,
+        owner: Name,
+        covered: Type,
+    ) -> Result<(), Astray> {
+        for signature in self.signatures(message, section, owner, covered) {
+            self.keep(section, &[&signature], signature.ttl_s)?;
+        }
+        Ok(())
+    }
+
+    /// The RRSIGs of a set (RFC 4034 §3.1), for those who asked for them.
+    fn signatures<'m>(
+        &self,
+        message: &Message<'m>,
+        section: Section,
+        owner: Name,
+        covered: Type,
+    ) -> Vec<Record<'m>> {
+        let covers =
+            |record: &Record<'_>| record.data().first_chunk() == Some(&covered.0.to_be_bytes());
+        let is_it = |record: &Record<'_>| {
+            record.kind == Type::RRSIG && record.owner == owner && covers(record)
+        };
+        match self.dnssec_ok {
+            true => message.records(section).filter(is_it).collect(),
+            false => Vec::new(),
+        }
+    }
+
+    fn keep(
+        &mut self,
+        section: Section,
+        records: &[&Record<'_>],
+        ttl_s: u32,
+    ) -> Result<(), Astray> {
+        let ttl_s = self.cap(ttl_s);
+        for record in records {
+            self.said.push(section, record, ttl_s)?;
+            self.guarded.push(section, record, ttl_s)?;
+        }
+        Ok(())
+    }
+
+    fn cap(&mut self, ttl_s: u32) -> u32 {
+        let ttl_s = ttl_s.min(self.caps.positive_s);
+        self.ttl_s = self.ttl_s.min(ttl_s);
+        ttl_s
+    }
+
+    /// Does the trail end with nothing?
+    pub fn is_negative(&self) -> bool {
+        self.is_negative
+    }
+
+    /// Seconds that the whole may be kept.
+    pub fn ttl_s(&self) -> u32 {
+        self.ttl_s
+    }
+
+    /// The answer.
+    pub fn finish(self) -> Finding {
+        let guarded = match (self.removed, self.left) {
+            (false, _) => Guarded::Same,
+            (true, 0) => Guarded::Emptied,
+            (true, _) => Guarded::Reduced(Box::new(self.guarded.finish())),
+        };
+        Finding {
+            rcode: self.rcode,
+            authentic: self.authentic,
+            said: self.said.finish(),
+            guarded,
+            ede: self.ede,
+        }
+    }
+}
+
+/// The internet's records of a section (RFC 2181 §5: other classes are other worlds).
+fn answers<'m>(message: &Message<'m>) -> impl Iterator<Item = Record<'m>> + use<'m> {
+    message
+        .records(Section::Answer)
+        .filter(|record| record.class == crate::wire::CLASS_IN)
+}
+
+fn authorities<'m>(message: &Message<'m>) -> impl Iterator<Item = Record<'m>> + use<'m> {
+    message
+        .records(Section::Authority)
+        .filter(|record| record.class == crate::wire::CLASS_IN)
+}
+
+/// `name` with its ending `from` replaced by `to` (RFC 6672 §2.2).
+fn moved(name: &Name, from: &Name, to: &Name) -> Option<Name> {
+    let end = name.depth_below(from)?;
+    let mut starts: Vec<usize> = name.starts().take_while(|at| *at < end).collect();
+    starts.reverse();
+    starts
+        .into_iter()
+        .try_fold(*to, |below, at| below.child(name.label_at(at)))
+}
+
+/// What the guard sees in a record.
+enum Seen {
+    Clean,
+    /// It is a private address.
+    Private,
+    /// It holds some; this is the data without them.
+    Without(Vec<u8>),
+}
+
+fn inspect(record: &Record<'_>) -> Result<Seen, Astray> {
+    let data = record.data();
+    let is_private = match record.kind {
+        Type::A => is_private(IpAddr::from(
+            *data.first_chunk::<4>().ok_or(Malformed::BadData)?,
+        )),
+        Type::AAAA => is_private(IpAddr::from(
+            *data.first_chunk::<16>().ok_or(Malformed::BadData)?,
+        )),
+        Type::SVCB | Type::HTTPS => return Ok(inspect_hints(&record.spelled()?)),
+        _ => false,
+    };
+    Ok(if is_private {
+        Seen::Private
+    } else {
+        Seen::Clean
+    })
+}
+
+/// SvcParamKeys (RFC 9460 §14.3.2).
+const MANDATORY: u16 = 0;
+const IPV4HINT: u16 = 4;
+const IPV6HINT: u16 = 6;
+
+/// Looks at the hints of an SVCB or HTTPS record (RFC 9460 §7.3). One that cannot be read is no better than private.
+fn inspect_hints(data: &[u8]) -> Seen {
+    let Some(params_at) = target_end(data) else {
+        return Seen::Private;
+    };
+    let mut kept = data[..params_at].to_vec();
+    let mut rest = &data[params_at..];
+    let (mut altered, mut mandatory, mut gone) = (false, Vec::new(), Vec::new());
+    while !rest.is_empty() {
+        let Some((key, value, behind)) = param(rest) else {
+            return Seen::Private;
+        };
+        let public = match key {
+            IPV4HINT => public_hints::<4>(value),
+            IPV6HINT => public_hints::<16>(value),
+            _ => Some(value.to_vec()),
+        };
+        let Some(public) = public else {
+            return Seen::Private;
+        };
+        if key == MANDATORY {
+            mandatory = value
+                .chunks_exact(2)
+                .map(|it| u16::from_be_bytes([it[0], it[1]]))
+                .collect();
+        }
+        altered |= public.len() < value.len();
+        if public.is_empty() && !value.is_empty() {
+            gone.push(key);
+        } else {
+            let len = u16::try_from(public.len()).unwrap_or(0);
+            kept.extend(key.to_be_bytes().into_iter().chain(len.to_be_bytes()));
+            kept.extend(public);
+        }
+        rest = behind;
+    }
+    if gone.iter().any(|key| mandatory.contains(key)) {
+        return Seen::Private;
+    }
+    if altered {
+        Seen::Without(kept)
+    } else {
+        Seen::Clean
+    }
+}
+
+/// Where the SvcParams begin: behind the priority and the target, spelled out.
+fn target_end(data: &[u8]) -> Option<usize> {
+    let mut at = 2;
+    loop {
+        match *data.get(at)? {
+            0 => return Some(at + 1),
+            len => at += usize::from(len) + 1,
+        }
+    }
+}
+
+/// The first SvcParam: key, value, and what lies behind it.
+fn param(rest: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let (key, rest) = rest.split_first_chunk()?;
+    let (len, rest) = rest.split_first_chunk()?;
+    let (value, behind) = rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
+    Some((u16::from_be_bytes(*key), value, behind))
+}
+
+/// The addresses of a hint that are not private; none when it is not a list of addresses.
+fn public_hints<const N: usize>(value: &[u8]) -> Option<Vec<u8>>
+where
+    IpAddr: From<[u8; N]>,
+{
+    let (addresses, rest) = value.as_chunks::<N>();
+    let public = |address: &&[u8; N]| !is_private(IpAddr::from(**address));
+    rest.is_empty()
+        .then(|| addresses.iter().filter(public).flatten().copied().collect())
+}
+
+/// Ranges that no public host has: an address and the bits of it that count.
+/// The documentation ranges are not among them: they lead nowhere (SPEC 7).
+const PRIVATE_V4: [(Ipv4Addr, u32); 14] = [
+    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::new(10, 0, 0, 0), 8),
+    (Ipv4Addr::new(100, 64, 0, 0), 10),
+    (Ipv4Addr::new(127, 0, 0, 0), 8),
+    // A cloud's metadata service, in public space.
+    (Ipv4Addr::new(168, 63, 129, 16), 32),
+    (Ipv4Addr::new(169, 254, 0, 0), 16),
+    (Ipv4Addr::new(172, 16, 0, 0), 12),
+    (Ipv4Addr::new(192, 0, 0, 0), 24),
+    (Ipv4Addr::new(192, 88, 99, 0), 24),
+    (Ipv4Addr::new(192, 168, 0, 0), 16),
+    (Ipv4Addr::new(198, 18, 0, 0), 15),
+    (Ipv4Addr::new(224, 0, 0, 0), 4),
+    (Ipv4Addr::new(240, 0, 0, 0), 4),
+    (Ipv4Addr::new(255, 255, 255, 255), 32),
+];
+
+/// The same for IPv6, but for those that embed an IPv4 address.
+const PRIVATE_V6: [(Ipv6Addr, u32); 11] = [
+    (Ipv6Addr::UNSPECIFIED, 128),
+    (Ipv6Addr::LOCALHOST, 128),
+    (Ipv6Addr::new(0x64, 0xFF9B, 1, 0, 0, 0, 0, 0), 48),
+    (Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0), 64),
+    (Ipv6Addr::new(0x5F00, 0, 0, 0, 0, 0, 0, 0), 16),
+    (Ipv6Addr::new(0xFC00, 0, 0, 0, 0, 0, 0, 0), 7),
+    (Ipv6Addr::new(0xFE80, 0, 0, 0, 0, 0, 0, 0), 10),
+    (Ipv6Addr::new(0xFEC0, 0, 0, 0, 0, 0, 0, 0), 10),
+    (Ipv6Addr::new(0xFF00, 0, 0, 0, 0, 0, 0, 0), 8),
+    // IETF protocol assignments, ORCHID and Teredo among them (RFC 2928).
+    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
+    // IPv4-compatible addresses, long deprecated (RFC 4291 §2.5.5.1).
+    (Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 0), 96),
+];
+
+/// Does an address lead into the machine, its networks, or nowhere that a policy name has business?
+pub fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => PRIVATE_V4.iter().any(|(net, bits)| {
+            (v4.to_bits() ^ net.to_bits())
+                .checked_shr(32 - bits)
+                .unwrap_or(0)
+                == 0
+        }),
+        IpAddr::V6(v6) => match embedded(v6) {
+            Some(v4) => is_private(v4.into()),
+            None => PRIVATE_V6.iter().any(|(net, bits)| {
+                (v6.to_bits() ^ net.to_bits())
+                    .checked_shr(128 - bits)
+                    .unwrap_or(0)
+                    == 0
+            }),
+        },
+    }
+}
+
+/// The IPv4 address inside an IPv6 one: v4-mapped, NAT64 (RFC 6052) or 6to4 (RFC 3056).
+fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [a, b, c, d, e, f, ..] = v6.segments();
+    let low = |bits: u128| Ipv4Addr::from_bits(u32::try_from(bits & 0xFFFF_FFFF).expect("masked"));
+    match [a, b, c, d, e, f] {
+        [0, 0, 0, 0, 0, 0xFFFF] | [0x64, 0xFF9B, 0, 0, 0, 0] => Some(low(v6.to_bits())),
+        [0x2002, ..] => Some(low(v6.to_bits() >> 80)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_end_where_they_end() {
+        let edges = [
+            ("0.0.0.0", "0.255.255.255", "1.0.0.0"),
+            ("10.0.0.0", "10.255.255.255", "11.0.0.0"),
+            ("100.64.0.0", "100.127.255.255", "100.128.0.0"),
+            ("127.0.0.0", "127.255.255.255", "128.0.0.0"),
+            ("168.63.129.16", "168.63.129.16", "168.63.129.17"),
+            ("169.254.0.0", "169.254.255.255", "169.255.0.0"),
+            ("172.16.0.0", "172.31.255.255", "172.32.0.0"),
+            ("192.0.0.0", "192.0.0.255", "192.0.1.0"),
+            ("192.88.99.0", "192.88.99.255", "192.88.100.0"),
+            ("192.168.0.0", "192.168.255.255", "192.169.0.0"),
+            ("198.18.0.0", "198.19.255.255", "198.20.0.0"),
+            ("224.0.0.0", "255.255.255.255", "223.255.255.255"),
+            ("::", "::1", "1::"),
+            (
+                "::ffff:10.0.0.0",
+                "::ffff:10.255.255.255",
+                "::ffff:11.0.0.0",
+            ),
+            ("64:ff9b::a00:0", "64:ff9b::aff:ffff", "64:ff9b::b00:0"),
+            (
+                "64:ff9b:1::",
+                "64:ff9b:1:ffff:ffff:ffff:ffff:ffff",
+                "64:ff9b:2::",
+            ),
+            ("100::", "100::ffff:ffff:ffff:ffff", "100:0:0:1::"),
+            ("2001::", "2001:1ff:ffff::", "2001:200::"),
+            ("2002:a00::", "2002:aff:ffff::1", "2002:b00::"),
+            ("5f00::", "5f00:ffff::", "5f01::"),
+            ("fc00::", "fdff:ffff::", "fe00::"),
+            ("fe80::", "febf:ffff::", "fe7f::"),
+            ("fec0::", "feff:ffff::", "fe00::1"),
+            ("ff00::", "ffff::", "fbff::"),
+        ];
+        for (first, last, beyond) in edges {
+            let private = |text: &str| is_private(text.parse().expect(text));
+            assert!(private(first) && private(last), "{first} to {last}");
+            assert!(!private(beyond), "{beyond}");
+        }
+    }
+
+    #[test]
+    fn documentation_and_public_addresses_stay() {
+        for public in [
+            "192.0.2.1",
+            "198.51.100.1",
+            "203.0.113.1",
+            "2001:db8::1",
+            "3fff::1",
+            "93.184.216.34",
+        ] {
+            assert!(!is_private(public.parse().expect(public)), "{public}");
+        }
+    }
+
+    #[test]
+    fn hints_lose_their_private_addresses_alone() {
+        let record = |params: &[u8]| [b"\0\x01\0", params].concat();
+        let v4 = |addresses: &[[u8; 4]]| {
+            let len = u8::try_from(addresses.len() * 4).expect("few");
+            [&[0, 4, 0, len][..], &addresses.concat()].concat()
+        };
+        let alpn = b"\0\x01\0\x03\x02h2";
+        let mixed = record(&[&alpn[..], &v4(&[[10, 0, 0, 1], [192, 0, 2, 1]])].concat());
+        let public = record(&[&alpn[..], &v4(&[[192, 0, 2, 1]])].concat());
+        assert!(matches!(inspect_hints(&mixed), Seen::Without(data) if data == public));
+        assert!(matches!(inspect_hints(&public), Seen::Clean));
+        let only = record(&[&alpn[..], &v4(&[[10, 0, 0, 1]])].concat());
+        assert!(matches!(inspect_hints(&only), Seen::Without(data) if data == record(alpn)));
+        let mandatory = record(&[&b"\0\0\0\x02\0\x04"[..], &v4(&[[10, 0, 0, 1]])].concat());
+        assert!(matches!(inspect_hints(&mandatory), Seen::Private));
+        assert!(matches!(
+            inspect_hints(&record(b"\0\x04\0\x03\x0A\0\0")),
+            Seen::Private
+        ));
+        assert!(matches!(
+            inspect_hints(&record(b"\0\x01\0\x09h2")),
+            Seen::Private
+        ));
+    }
+
+    #[test]
+    fn a_dname_moves_what_is_below_it() {
+        let name = |text: &str| text.parse::<Name>().expect(text);
+        let at = |it: &str| moved(&name(it), &name("old.example"), &name("new.example"));
+        assert_eq!(at("a.b.old.example"), Some(name("a.b.new.example")));
+        assert_eq!(at("a.other.example"), None);
+    }
+}

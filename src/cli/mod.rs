@@ -1,0 +1,88 @@
+//! The commands. stdout is data, stderr is talk; a command returns its exit code.
+
+mod args;
+mod ask;
+mod check;
+mod demo;
+mod explain;
+mod policy;
+mod run;
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::args::{Cli, Command, PolicyCommand};
+use crate::config::{self, Config, Flags};
+
+/// Exit codes (SPEC 9), those of sysexits(3) where they fit.
+mod exit {
+    pub(super) const OK: u8 = 0;
+    pub(super) const FOUND: u8 = 1;
+    pub(super) const USAGE: u8 = 2;
+    pub(super) const BAD_POLICY: u8 = 65;
+    pub(super) const NO_FILE: u8 = 66;
+    pub(super) const SYSTEM: u8 = 71;
+}
+
+/// Parses the command line and carries it out.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() {
+                exit::USAGE
+            } else {
+                exit::OK
+            });
+        }
+    };
+    let code = match &cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Demo(args) => demo::demo(args),
+        Command::Check(args) => check::check(args, cli.color),
+        Command::Explain(args) => explain::explain(args, cli.color),
+        Command::Policy {
+            command: PolicyCommand::New(args),
+        } => policy::new(args, cli.color),
+    };
+    ExitCode::from(code)
+}
+
+/// The configuration, or the exit code after the faults were told.
+fn configuration(flags: &Flags) -> Result<Config, u8> {
+    config::load(flags, &|name| std::env::var(name).ok()).map_err(|error| {
+        talk(&error.to_string());
+        error.kind.exit_code()
+    })
+}
+
+/// Writes data to stdout. A reader that has gone ends the program quietly, as it does any filter.
+fn say(text: &str) {
+    let mut stdout = io::stdout().lock();
+    if stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .is_err()
+    {
+        std::process::exit(exit::OK.into());
+    }
+}
+
+/// Writes a line to stderr.
+fn talk(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Does this stream take colours? `NO_COLOR` (no-color.org) and `--color` decide before the terminal does.
+fn colored(choice: clap::ColorChoice, stream: &impl IsTerminal) -> bool {
+    match choice {
+        clap::ColorChoice::Always => true,
+        clap::ColorChoice::Never => false,
+        clap::ColorChoice::Auto => {
+            std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty()) && stream.is_terminal()
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `run`: the resolver, until a signal says otherwise.
+
+use std::future::Future;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::args::RunArgs;
+use super::{configuration, exit, talk};
+use crate::config::Config;
+use crate::daemon::{Daemon, Phase, StartError};
+use crate::telemetry;
+
+/// Each query on its way to an upstream has a socket; fewer descriptors than this are worth a word.
+const DESCRIPTORS_WANTED: u64 = 4096;
+
+pub(super) fn run(args: &RunArgs) -> u8 {
+    let config = match configuration(&args.flags()) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    telemetry::install(&config.log);
+    raise_descriptor_limit();
+    on_runtime(serve(&config))
+}
+
+/// Runs a command that serves, on as many threads as there are processors.
+pub(super) fn on_runtime(serve: impl Future<Output = Result<u8, StartError>>) -> u8 {
+    let runtime: std::io::Result<Runtime> = Builder::new_multi_thread().enable_all().build();
+    let served = match runtime {
+        Ok(runtime) => runtime.block_on(serve),
+        Err(error) => Err(StartError::Io(error)),
+    };
+    served.unwrap_or_else(|error| {
+        talk(&format!("namegate: {error}"));
+        error.exit_code()
+    })
+}
+
+async fn serve(config: &Config) -> Result<u8, StartError> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Io)?;
+    let daemon = Daemon::start(config).await?;
+    let live = daemon.road().live();
+    let (exact, wildcard) = live.rules.counts();
+    tracing::info!(
+        policy = %live.name,
+        generation = live.generation,
+        exact,
+        wildcard,
+        listen = ?daemon.addresses(),
+        metrics = ?daemon.pages(),
+        "namegate {} answers",
+        env!("CARGO_PKG_VERSION")
+    );
+    daemon.tell_supervisor(Phase::Ready);
+    let ended = told_to_end();
+    tokio::pin!(ended);
+    loop {
+        tokio::select! {
+            () = &mut ended => break,
+            Some(()) = hangup.recv() => daemon.reload(),
+        }
+    }
+    tracing::info!("stopping");
+    daemon.tell_supervisor(Phase::Stopping);
+    tokio::select! {
+        () = daemon.stop() => Ok(exit::OK),
+        // Asked twice, it does not wait for those on their way.
+        () = told_to_end() => Ok(exit::OK),
+    }
+}
+
+/// Waits for SIGTERM or SIGINT.
+pub(super) async fn told_to_end() {
+    let (Ok(mut term), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        return;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Takes the descriptors that the system would give if asked.
+fn raise_descriptor_limit() {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return;
+    };
+    if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_err() {
+        tracing::debug!(soft, hard, "the descriptor limit could not be raised");
+    }
+    if hard < DESCRIPTORS_WANTED {
+        tracing::warn!(limit = hard, "few descriptors: queries may fail under load");
+    }
+}

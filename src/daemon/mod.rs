@@ -1,0 +1,199 @@
+//! The corridor: wires the rooms, carries each query through them, reloads, stops.
+
+mod fetch;
+mod flight;
+mod live;
+mod probe;
+mod rate;
+mod reload;
+mod road;
+mod start_error;
+mod state;
+mod zones;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use self::reload::Reloads;
+use self::state::State;
+use self::zones::ZoneFiles;
+pub use fetch::Known;
+pub use live::{BadPattern, Grants, Live, compile, reason};
+pub use reload::select_of;
+pub use road::{Pending, Road};
+pub use start_error::StartError;
+
+use crate::answer::upstream::{Over, Sockets, Upstreams, system_resolvers};
+use crate::config::{Config, Server};
+use crate::front::{Front, bind};
+use crate::policy::watch::Poke;
+use crate::telemetry::{Telemetry, http};
+use crate::wire::Name;
+
+/// What is on its way is answered for at most this long after a stop.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// A running resolver.
+pub struct Daemon {
+    road: Arc<Road>,
+    front: Front,
+    telemetry: Arc<Telemetry>,
+    addresses: Vec<SocketAddr>,
+    pages: Option<SocketAddr>,
+    poke: Poke,
+    zones_poke: Arc<Notify>,
+    tasks: JoinSet<()>,
+}
+
+impl Daemon {
+    /// Binds, reads, compiles, and serves. When this returns, queries are answered.
+    ///
+    /// # Errors
+    /// Whatever of it cannot be done, with its remedy and exit code.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let grants = Grants::of(config).map_err(StartError::Patterns)?;
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let bound = bind(&config.listen.addresses, workers).map_err(StartError::not_bound)?;
+        let addresses = bound.addresses().to_vec();
+        let upstreams = upstreams(config, &addresses)?;
+        let pages = match config.metrics.listen {
+            Some(address) => Some(listen_for_pages(address).await?),
+            None => None,
+        };
+        let telemetry =
+            Arc::new(Telemetry::open(&config.log).map_err(|error| StartError::log(config, error))?);
+        let (zone_files, zones) = ZoneFiles::open(config).map_err(StartError::Zones)?;
+        let (reloads, live, poke) = Reloads::open(config, grants.clone(), telemetry.clone())?;
+        let road = Arc::new(Road::new(
+            config,
+            &grants,
+            live,
+            zones,
+            upstreams,
+            telemetry.clone(),
+        ));
+        let front = Front::serve(bound, &config.listen, &road).map_err(StartError::Io)?;
+        let mut daemon = Self {
+            pages: pages.as_ref().and_then(|it| it.local_addr().ok()),
+            zones_poke: zone_files.poke(),
+            tasks: JoinSet::new(),
+            road,
+            front,
+            telemetry,
+            addresses,
+            poke,
+        };
+        daemon.attend(reloads, zone_files, pages);
+        Ok(daemon)
+    }
+
+    /// Starts what goes on beside the queries.
+    fn attend(&mut self, reloads: Reloads, zone_files: ZoneFiles, pages: Option<TcpListener>) {
+        let state = Arc::new(State::new(
+            self.road.clone(),
+            self.telemetry.clone(),
+            &self.addresses,
+        ));
+        self.telemetry
+            .figures_from(state::figures(&self.road, self.front.connections()));
+        self.tasks.spawn(reloads.follow(self.road.clone()));
+        self.tasks.spawn(zone_files.follow(self.road.clone()));
+        self.tasks
+            .spawn(probe::ask_ourselves(self.addresses.clone(), state.clone()));
+        if let Some(listener) = pages {
+            self.tasks.spawn(http::serve(listener, state));
+        }
+    }
+
+    /// Where it listens, with the ports that the kernel chose where it was to choose.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where /metrics and the other pages are.
+    pub fn pages(&self) -> Option<SocketAddr> {
+        self.pages
+    }
+
+    /// The corridor, for what is served.
+    pub fn road(&self) -> &Arc<Road> {
+        &self.road
+    }
+
+    /// Looks at the policy and the zones again now, and opens the logs anew, as SIGHUP asks for.
+    pub fn reload(&self) {
+        self.poke.poke();
+        self.zones_poke.notify_one();
+        self.telemetry.reopen();
+    }
+
+    /// Tells systemd, where it waits for word, how far we are.
+    pub fn tell_supervisor(&self, phase: Phase) {
+        match phase {
+            Phase::Ready => reload::tell_supervisor(&self.road),
+            Phase::Stopping => drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping])),
+        }
+    }
+
+    /// Takes no more queries, answers those on their way for at most 2 s, and ends.
+    pub async fn stop(self) {
+        let Self {
+            front,
+            mut tasks,
+            telemetry,
+            ..
+        } = self;
+        front.stop(DRAIN).await;
+        tasks.shutdown().await;
+        telemetry.close();
+    }
+}
+
+/// How far the daemon is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It serves.
+    Ready,
+    /// It is about to end.
+    Stopping,
+}
+
+/// The resolvers of the configuration.
+fn upstreams(config: &Config, own: &[SocketAddr]) -> Result<Upstreams, StartError> {
+    let resolved = |servers: &[Server]| -> Result<Vec<(SocketAddr, Over)>, StartError> {
+        let mut all = Vec::new();
+        for server in servers {
+            match server {
+                Server::Udp(address) => all.push((*address, Over::Udp)),
+                Server::Tcp(address) => all.push((*address, Over::Tcp)),
+                Server::System => {
+                    let system = system_resolvers(own).map_err(StartError::NoUpstream)?;
+                    all.extend(system.into_iter().map(|address| (address, Over::Udp)));
+                }
+            }
+        }
+        Ok(all)
+    };
+    let settings = &config.upstream;
+    let carrier = Arc::new(Sockets);
+    let mut builder = Upstreams::builder(carrier, settings.timeout, settings.case_randomization)
+        .zone(Name::ROOT, &resolved(&settings.servers)?);
+    for forward in &config.forward {
+        builder = builder.zone(forward.zone, &resolved(&forward.servers)?);
+    }
+    let upstreams = builder.build();
+    match upstreams.loop_onto(own) {
+        Some(address) => Err(StartError::Loop(address)),
+        None => Ok(upstreams),
+    }
+}
+
+async fn listen_for_pages(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let failed = |error| StartError::Pages { address, error };
+    TcpListener::bind(address).await.map_err(failed)
+}

@@ -1,0 +1,717 @@
+//! The road of a query: read, judged, answered, counted.
+//!
+//! [`Road::answer_now`](front::Road::answer_now) is the whole of it, up to its one
+//! await; `answer_later` is the rest of the same road. Every transport takes it.
+//! Up to the await nothing allocates on the way to a special, blocked or cached answer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::fetch::{Fetcher, Known};
+use super::live::{Grants, Live, reason};
+use super::rate::Rates;
+use crate::answer::blocked::Room;
+use crate::answer::cache::{Asked, Cache, Entry, Found};
+use crate::answer::guard::Guarded;
+use crate::answer::special::Special;
+use crate::answer::upstream::Upstreams;
+use crate::answer::zone::Zones;
+use crate::answer::{Desk, Outcome, Reason};
+use crate::config::{Config, PrivateAnswers, Types};
+use crate::front::{self, Client, Step, Transport};
+use crate::matcher::{Denial, Grant, Rule, Rules, Verdict, Why};
+use crate::telemetry::{self, Done, Telemetry};
+use crate::wire::{
+    Age, CLASS_IN, Ede, Head, MESSAGE_OCTETS_MAX, Malformed, Query, Rcode, Section, Type,
+    Unreadable, reply, reply_unreadable,
+};
+
+/// RFC 8767 §4: what a stale answer says of its life.
+const STALE_TTL_S: u32 = 30;
+/// RFC 8482 §4.2: what ANY is told, CPU and OS as character strings.
+const ANY_HINFO: &[u8] = b"\x07RFC8482\x00";
+const ANY_TTL_S: u32 = 3600;
+
+/// The corridor, with all its desks.
+pub struct Road {
+    manners: Manners,
+    live: ArcSwap<Live>,
+    zones: ArcSwap<Zones>,
+    special: Arc<Special>,
+    fetcher: Fetcher,
+    /// Patterns that may answer with private addresses.
+    private_allowed: Rules,
+    inflight: Arc<Semaphore>,
+    rates: Option<Rates>,
+    telemetry: Arc<Telemetry>,
+    /// The port from which we ask ourselves, on this machine; 0: none. Such queries are nobody's figures.
+    probe_port: AtomicU16,
+}
+
+/// What the configuration says about the manner of answering.
+struct Manners {
+    clients: Vec<IpNet>,
+    udp_payload: u16,
+    max_inflight: usize,
+    dnssec_ancestors: bool,
+    private_answers: PrivateAnswers,
+    types: Types,
+    prefetch: bool,
+    version: String,
+    identity: String,
+}
+
+/// Why a name may pass, and what it may see.
+#[derive(Clone, Copy)]
+struct Pass {
+    reason: Reason,
+    rule: Option<Rule>,
+    sees_private: bool,
+}
+
+/// A query on its way.
+struct Visit<'a> {
+    query: Query<'a>,
+    client: Client,
+    began: Instant,
+    live: &'a Arc<Live>,
+}
+
+/// A query that waits.
+pub struct Pending {
+    octets: Box<[u8]>,
+    client: Client,
+    began: Instant,
+    live: Arc<Live>,
+    errand: Errand,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+/// What it waits for.
+enum Errand {
+    Zone(Arc<Zones>),
+    Upstream {
+        pass: Pass,
+        stale: Option<Arc<Entry<Known>>>,
+    },
+}
+
+impl Road {
+    /// A road with an empty cache. `upstreams` are those of the configuration, whatever carries their messages.
+    pub fn new(
+        config: &Config,
+        grants: &Grants,
+        live: Live,
+        zones: Zones,
+        upstreams: Upstreams,
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
+        let special = Arc::new(Special::new());
+        let private_allowed = Rules::builder()
+            .grant(Grant::Listed, &grants.private_allowed_for)
+            .build();
+        Self {
+            manners: Manners {
+                clients: config.listen.clients.clone(),
+                udp_payload: config.listen.udp_payload,
+                max_inflight: config.listen.max_inflight,
+                dnssec_ancestors: config.blocked.dnssec_ancestors,
+                private_answers: config.guard.private_answers,
+                types: config.guard.types.clone(),
+                prefetch: config.cache.prefetch,
+                version: config.listen.version.clone(),
+                identity: config.listen.identity.clone(),
+            },
+            live: ArcSwap::from_pointee(live),
+            zones: ArcSwap::from_pointee(zones),
+            fetcher: Fetcher::new(config, upstreams, special.clone()),
+            special,
+            private_allowed,
+            inflight: Arc::new(Semaphore::new(config.listen.max_inflight)),
+            rates: Rates::new(config.listen.rate_per_client, Instant::now()),
+            telemetry,
+            probe_port: AtomicU16::new(0),
+        }
+    }
+
+    /// The next query from this address of ours is our own.
+    pub(super) fn expect_probe_from(&self, address: SocketAddr) {
+        self.probe_port.store(address.port(), Relaxed);
+    }
+
+    /// Puts another policy in force: the next query is judged by it.
+    pub fn go_live(&self, live: Live) {
+        self.live.store(Arc::new(live));
+    }
+
+    /// Puts other zones in place of all there are.
+    pub fn serve_zones(&self, zones: Zones) {
+        self.zones.store(Arc::new(zones));
+    }
+
+    /// The policy in force.
+    pub fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// Queries that wait.
+    pub fn inflight(&self) -> usize {
+        self.manners.max_inflight - self.inflight.available_permits()
+    }
+
+    /// The cache, for its figures.
+    pub fn cache(&self) -> &Cache<Known> {
+        self.fetcher.cache()
+    }
+
+    /// The resolvers, for their figures.
+    pub fn upstreams(&self) -> &Upstreams {
+        self.fetcher.upstreams()
+    }
+}
+
+impl front::Road for Road {
+    type Pending = Pending;
+
+    fn answer_now(
+        self: &Arc<Self>,
+        octets: &[u8],
+        client: &Client,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Step<Pending> {
+        // One query, one policy: it holds on to the one in force when it came.
+        let live = self.live.load();
+        let query = match Query::read(octets) {
+            Ok(query) => query,
+            Err(bad) => return self.refuse(octets, &bad, client, now, &live, out),
+        };
+        let visit = Visit {
+            query,
+            client: *client,
+            began: now,
+            live: &live,
+        };
+        if let Some(reason) = self.unwelcome(client, now) {
+            return self.turn_away(&visit, reason, out);
+        }
+        if query.class() != CLASS_IN {
+            return self.chaos(&visit, out);
+        }
+        let zones = self.zones.load();
+        if zones.covers(query.name()) {
+            return self.wait(&visit, Errand::Zone(zones.clone()), out);
+        }
+        // The operator may take a special name for his own by forwarding it.
+        if let Some(hit) = self.special.find(query.name())
+            && !self.upstreams().forwards(query.name())
+        {
+            let room = self.room(&visit);
+            let rcode = hit.write(&query, room.payload, room.limit, out);
+            return self.replied(&visit, None, Desk::Special, Reason::SpecialUse, rcode, None);
+        }
+        let pass = match live.rules.judge(query.name()) {
+            Verdict::Allow(rule) => self.pass(&visit, rule),
+            Verdict::Deny(denial) if self.opens_for_dnssec(&query, denial) => Pass {
+                reason: Reason::DnssecAncestor,
+                rule: None,
+                sees_private: false,
+            },
+            Verdict::Deny(denial) => return self.deny(&visit, denial, out),
+        };
+        if let Some(step) = self.answer_by_type(&visit, pass, out) {
+            return step;
+        }
+        let asked = asked(&query);
+        match self.cache().find(&asked, now) {
+            Found::Fresh { entry, due } => {
+                if due && self.manners.prefetch {
+                    self.refresh(asked);
+                }
+                self.tell(&visit, pass, &entry, Desk::Cache, now, out)
+            }
+            Found::Stale(entry) => self.wait(
+                &visit,
+                Errand::Upstream {
+                    pass,
+                    stale: Some(entry),
+                },
+                out,
+            ),
+            Found::Nothing => self.wait(&visit, Errand::Upstream { pass, stale: None }, out),
+        }
+    }
+
+    async fn answer_later(self: &Arc<Self>, pending: Pending, out: &mut Vec<u8>) {
+        let query = Query::read(&pending.octets).expect("it was read before it waited");
+        let visit = Visit {
+            query,
+            client: pending.client,
+            began: pending.began,
+            live: &pending.live,
+        };
+        let _ = match pending.errand {
+            Errand::Zone(zones) => self.answer_from_zone(&visit, &zones, out).await,
+            Errand::Upstream { pass, stale } => {
+                let entry = self.fetcher.fetch_or_stale(asked(&query), stale).await;
+                let now = tokio::time::Instant::now().into_std();
+                self.tell(&visit, pass, &entry, Desk::Upstream, now, out)
+            }
+        };
+    }
+}
+
+/// Who is answered, and what needs no asking.
+impl Road {
+    /// A message that is not a question that we judge.
+    fn refuse(
+        &self,
+        octets: &[u8],
+        bad: &Unreadable,
+        client: &Client,
+        now: Instant,
+        live: &Live,
+        out: &mut Vec<u8>,
+    ) -> Step<Pending> {
+        // A stranger's broken message gets nothing: his address may be somebody else's.
+        let is_stranger = self.unwelcome(client, now).is_some();
+        let answered = !is_stranger && reply_unreadable(octets, bad, self.manners.udp_payload, out);
+        let reason = match bad.why {
+            _ if is_stranger => Reason::ClientAcl,
+            Malformed::OtherOpcode
+            | Malformed::OtherClass
+            | Malformed::Transfer
+            | Malformed::MetaType => Reason::NotServed,
+            Malformed::TooShort
+            | Malformed::IsResponse
+            | Malformed::NoQuestion
+            | Malformed::ManyQuestions
+            | Malformed::Truncated
+            | Malformed::NameTooLong
+            | Malformed::BadLabelType
+            | Malformed::BadPointer
+            | Malformed::TrailingOctets
+            | Malformed::StrayRecord
+            | Malformed::ManyOpts
+            | Malformed::BadOpt
+            | Malformed::OtherEdnsVersion
+            | Malformed::Signed
+            | Malformed::NxnameAsked
+            | Malformed::BadData => Reason::Malformed,
+        };
+        let rcode = bad.why.rcode().filter(|_| answered);
+        let outcome = Outcome {
+            desk: Desk::Front,
+            reason,
+            rcode,
+            ede: None,
+        };
+        self.count(&Done {
+            name: None,
+            kind: Type(0),
+            transport: transport(client),
+            client: client.address,
+            outcome,
+            rule: None,
+            generation: live.generation.into(),
+            took: now.elapsed(),
+            ttl_s: None,
+        });
+        if answered { Step::Reply } else { Step::Silence }
+    }
+
+    /// Is this client not ours to serve, or has it asked too much?
+    fn unwelcome(&self, client: &Client, now: Instant) -> Option<Reason> {
+        let ip = client.address.ip().to_canonical();
+        if !self.manners.clients.iter().any(|net| net.contains(&ip)) {
+            return Some(Reason::ClientAcl);
+        }
+        let over = self
+            .rates
+            .as_ref()
+            .is_some_and(|rates| !rates.take(ip, now));
+        over.then_some(Reason::Rate)
+    }
+
+    fn turn_away(&self, visit: &Visit<'_>, reason: Reason, out: &mut Vec<u8>) -> Step<Pending> {
+        let text: &[u8] = if reason == Reason::Rate {
+            b"too many queries"
+        } else {
+            b"not a client of this resolver"
+        };
+        let ede = Ede {
+            code: Ede::PROHIBITED,
+            text,
+        };
+        self.write_plain(visit, Rcode::REFUSED, Some(ede), out);
+        self.replied(
+            visit,
+            None,
+            Desk::Front,
+            reason,
+            Rcode::REFUSED,
+            Some(ede.code),
+        )
+    }
+
+    /// CHAOS: the two names that operators ask servers for (RFC 4892), where ours are told.
+    fn chaos(&self, visit: &Visit<'_>, out: &mut Vec<u8>) -> Step<Pending> {
+        let told = match visit.query.name().octets() {
+            b"\x07version\x04bind\x00" => &self.manners.version,
+            b"\x02id\x06server\x00" => &self.manners.identity,
+            _ => "",
+        };
+        let (reason, rcode) = if told.is_empty() || visit.query.kind() != Type::TXT {
+            self.write_plain(visit, Rcode::REFUSED, None, out);
+            (Reason::NotServed, Rcode::REFUSED)
+        } else {
+            let room = self.room(visit);
+            let head = Head {
+                rcode: Rcode::NOERROR,
+                authoritative: true,
+                authentic: false,
+            };
+            reply(&visit.query, head, out)
+                .chaos_text(told)
+                .finish(None, room.payload, room.limit);
+            (Reason::Local, Rcode::NOERROR)
+        };
+        self.replied(visit, None, Desk::Front, reason, rcode, None)
+    }
+
+    fn pass(&self, visit: &Visit<'_>, rule: Rule) -> Pass {
+        let by_operator = match self.manners.private_answers {
+            PrivateAnswers::Pass => true,
+            PrivateAnswers::PassForAllowAll => visit.live.rules.allows_all(),
+            PrivateAnswers::Remove => false,
+        };
+        let sees_private = by_operator
+            || rule.grant != Grant::Listed
+            || self.private_allowed.covers(visit.query.name());
+        Pass {
+            reason: reason(rule),
+            rule: Some(rule),
+            sees_private,
+        }
+    }
+
+    /// The keys of names above allowed ones, for clients that validate; the policy fixes these names, so asking says nothing.
+    fn opens_for_dnssec(&self, query: &Query<'_>, denial: Denial) -> bool {
+        self.manners.dnssec_ancestors
+            && denial.is_ancestor
+            && denial.why == Why::NotListed
+            && matches!(query.kind(), Type::DS | Type::DNSKEY)
+    }
+
+    fn deny(&self, visit: &Visit<'_>, denial: Denial, out: &mut Vec<u8>) -> Step<Pending> {
+        let rcode = visit
+            .live
+            .blocked
+            .deny(&visit.query, denial, self.room(visit), out);
+        let reason = match denial.why {
+            Why::NotListed => Reason::NotListed,
+            Why::DenyAll => Reason::DenyAll,
+            Why::BadLabel => Reason::BadLabel,
+        };
+        self.replied(
+            visit,
+            None,
+            Desk::Blocked,
+            reason,
+            rcode,
+            Some(Ede::BLOCKED),
+        )
+    }
+
+    /// The types of an allowed name that are answered without asking.
+    fn answer_by_type(
+        &self,
+        visit: &Visit<'_>,
+        pass: Pass,
+        out: &mut Vec<u8>,
+    ) -> Option<Step<Pending>> {
+        let kind = visit.query.kind();
+        if kind == Type::ANY {
+            let room = self.room(visit);
+            let head = Head {
+                rcode: Rcode::NOERROR,
+                authoritative: true,
+                authentic: false,
+            };
+            reply(&visit.query, head, out)
+                .record(Section::Answer, 0, Type::HINFO, ANY_TTL_S, ANY_HINFO)
+                .finish(None, room.payload, room.limit);
+            return Some(self.replied(
+                visit,
+                pass.rule,
+                Desk::Special,
+                Reason::Any,
+                Rcode::NOERROR,
+                None,
+            ));
+        }
+        let is_served = match &self.manners.types {
+            Types::All => true,
+            Types::Listed(types) => types.contains(&kind),
+        };
+        (!is_served).then(|| self.nodata(visit, pass, "type not served", Reason::Qtype, out))
+    }
+
+    fn nodata(
+        &self,
+        visit: &Visit<'_>,
+        pass: Pass,
+        why: &'static str,
+        reason: Reason,
+        out: &mut Vec<u8>,
+    ) -> Step<Pending> {
+        let rcode = visit
+            .live
+            .blocked
+            .nodata(&visit.query, why, self.room(visit), out);
+        self.replied(
+            visit,
+            pass.rule,
+            Desk::Blocked,
+            reason,
+            rcode,
+            Some(Ede::BLOCKED),
+        )
+    }
+
+    /// Gives an answer that is known, as this client may see it.
+    fn tell(
+        &self,
+        visit: &Visit<'_>,
+        pass: Pass,
+        entry: &Entry<Known>,
+        desk: Desk,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Step<Pending> {
+        let Known { finding, failed } = entry.value();
+        let (sections, authentic) = match &finding.guarded {
+            Guarded::Reduced(sections) if !pass.sees_private => (&**sections, false),
+            Guarded::Emptied if !pass.sees_private => {
+                return self.nodata(
+                    visit,
+                    pass,
+                    "private address removed",
+                    Reason::PrivateAddress,
+                    out,
+                );
+            }
+            Guarded::Same | Guarded::Reduced(_) | Guarded::Emptied => {
+                (&finding.said, finding.authentic)
+            }
+        };
+        let (age, ede) = match entry.is_overdue() {
+            true => (Age::Fixed(STALE_TTL_S), Some(stale_ede(finding.rcode))),
+            false => (
+                Age::Seconds(entry.age_s(now)),
+                finding
+                    .ede
+                    .as_ref()
+                    .map(|(code, text)| Ede { code: *code, text }),
+            ),
+        };
+        let room = self.room(visit);
+        let head = Head {
+            rcode: finding.rcode,
+            authoritative: false,
+            authentic,
+        };
+        reply(&visit.query, head, out)
+            .sections(sections, age)
+            .finish(ede, room.payload, room.limit);
+        let reason = failed.unwrap_or(pass.reason);
+        self.replied(
+            visit,
+            pass.rule,
+            desk,
+            reason,
+            finding.rcode,
+            ede.map(|it| it.code),
+        )
+    }
+
+    fn write_plain(
+        &self,
+        visit: &Visit<'_>,
+        rcode: Rcode,
+        ede: Option<Ede<'_>>,
+        out: &mut Vec<u8>,
+    ) {
+        let room = self.room(visit);
+        reply(&visit.query, Head::plain(rcode), out).finish(ede, room.payload, room.limit);
+    }
+
+    fn room(&self, visit: &Visit<'_>) -> Room {
+        let payload = self.manners.udp_payload;
+        let limit = match visit.client.transport {
+            Transport::Udp => visit.query.udp_limit(payload),
+            Transport::Tcp => MESSAGE_OCTETS_MAX,
+        };
+        Room { payload, limit }
+    }
+
+    /// Every reply to a question is counted and logged here, and nowhere else.
+    fn replied(
+        &self,
+        visit: &Visit<'_>,
+        rule: Option<Rule>,
+        desk: Desk,
+        reason: Reason,
+        rcode: Rcode,
+        ede: Option<u16>,
+    ) -> Step<Pending> {
+        self.count(&Done {
+            name: Some(visit.query.name()),
+            kind: visit.query.kind(),
+            transport: transport(&visit.client),
+            client: visit.client.address,
+            outcome: Outcome {
+                desk,
+                reason,
+                rcode: Some(rcode),
+                ede: ede.filter(|_| visit.query.edns().is_some()),
+            },
+            rule,
+            generation: visit.live.generation.into(),
+            took: visit.began.elapsed(),
+            ttl_s: None,
+        });
+        Step::Reply
+    }
+}
+
+/// What is counted.
+impl Road {
+    fn count(&self, done: &Done<'_>) {
+        let is_probe =
+            done.client.port() == self.probe_port.load(Relaxed) && done.client.ip().is_loopback();
+        if !is_probe {
+            self.telemetry.done(done);
+        }
+    }
+}
+
+/// What takes waiting.
+impl Road {
+    /// Sets a query aside, if there is room for one more.
+    fn wait(&self, visit: &Visit<'_>, errand: Errand, out: &mut Vec<u8>) -> Step<Pending> {
+        let place = self.inflight.clone().try_acquire_owned().ok();
+        // A zone answers from memory: it goes on when those who wait for upstream are too many (SPEC 6).
+        if place.is_none() && matches!(errand, Errand::Upstream { .. }) {
+            return self.overload(visit, errand, out);
+        }
+        Step::Later(Pending {
+            octets: visit.query.octets().into(),
+            client: visit.client,
+            began: visit.began,
+            live: visit.live.clone(),
+            errand,
+            _place: place,
+        })
+    }
+
+    fn overload(&self, visit: &Visit<'_>, errand: Errand, out: &mut Vec<u8>) -> Step<Pending> {
+        if let Errand::Upstream {
+            pass,
+            stale: Some(entry),
+        } = errand
+        {
+            let held = self.fetcher.hold(&asked(&visit.query), &entry, visit.began);
+            return self.tell(visit, pass, &held, Desk::Cache, visit.began, out);
+        }
+        let ede = Ede {
+            code: Ede::OTHER,
+            text: b"too many queries in flight",
+        };
+        self.write_plain(visit, Rcode::SERVFAIL, Some(ede), out);
+        self.replied(
+            visit,
+            None,
+            Desk::Front,
+            Reason::Overload,
+            Rcode::SERVFAIL,
+            Some(ede.code),
+        )
+    }
+
+    async fn answer_from_zone(
+        &self,
+        visit: &Visit<'_>,
+        zones: &Zones,
+        out: &mut Vec<u8>,
+    ) -> Step<Pending> {
+        let Some(answer) = zones.answer(&visit.query).await else {
+            self.write_plain(visit, Rcode::SERVFAIL, None, out);
+            return self.replied(
+                visit,
+                None,
+                Desk::Zone,
+                Reason::Local,
+                Rcode::SERVFAIL,
+                None,
+            );
+        };
+        let room = self.room(visit);
+        let head = Head {
+            rcode: answer.rcode,
+            authoritative: answer.authoritative,
+            authentic: false,
+        };
+        reply(&visit.query, head, out)
+            .sections(&answer.sections, Age::Seconds(0))
+            .finish(None, room.payload, room.limit);
+        self.replied(visit, None, Desk::Zone, Reason::Local, answer.rcode, None)
+    }
+
+    /// Fetches a popular answer again before it goes, if there is room; nobody waits for it.
+    fn refresh(self: &Arc<Self>, asked: Asked) {
+        let Ok(place) = self.inflight.clone().try_acquire_owned() else {
+            return;
+        };
+        let road = self.clone();
+        tokio::spawn(async move {
+            let _place = place;
+            road.fetcher.fetch(asked).await;
+        });
+    }
+}
+
+fn asked(query: &Query<'_>) -> Asked {
+    Asked {
+        name: *query.name(),
+        kind: query.kind(),
+        dnssec_ok: query.dnssec_ok(),
+        checking_disabled: query.checking_disabled(),
+    }
+}
+
+/// RFC 8914 §4.4 and §4.20.
+fn stale_ede(rcode: Rcode) -> Ede<'static> {
+    let code = if rcode == Rcode::NXDOMAIN {
+        Ede::STALE_NXDOMAIN
+    } else {
+        Ede::STALE_ANSWER
+    };
+    Ede {
+        code,
+        text: b"upstream does not answer",
+    }
+}
+
+fn transport(client: &Client) -> telemetry::Transport {
+    match client.transport {
+        Transport::Udp => telemetry::Transport::Udp,
+        Transport::Tcp => telemetry::Transport::Tcp,
+    }
+}

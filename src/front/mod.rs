@@ -1,0 +1,155 @@
+//! Sockets. Octets in, octets out; framing, limits, and nothing of what they mean.
+//!
+//! A front reads messages and takes each down the [`Road`]; what the road has
+//! written goes back to where the message came from. It never looks into one.
+
+mod owner;
+mod sockets;
+mod tcp;
+mod udp;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Acquire};
+use std::time::{Duration, Instant};
+
+pub use owner::owner_of;
+pub use sockets::{Bound, NotBound, bind};
+
+use crate::config;
+
+/// The two transports that every listen address serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the words say it")]
+pub enum Transport {
+    Udp,
+    Tcp,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    /// From where.
+    pub address: SocketAddr,
+    /// How.
+    pub transport: Transport,
+}
+
+/// What became of a message.
+#[must_use]
+pub enum Step<P> {
+    /// The reply is written.
+    Reply,
+    /// There is none.
+    Silence,
+    /// It takes waiting.
+    Later(P),
+}
+
+/// What every message goes through, whatever carries it.
+pub trait Road: Send + Sync + 'static {
+    /// A query that waits.
+    type Pending: Send + 'static;
+
+    /// Takes a message as far as it goes without waiting; the reply is written into `out` in place of what it held.
+    fn answer_now(
+        self: &Arc<Self>,
+        octets: &[u8],
+        client: &Client,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Step<Self::Pending>;
+
+    /// Takes it the rest of the way. `out` stays empty when there is no reply.
+    fn answer_later(
+        self: &Arc<Self>,
+        pending: Self::Pending,
+        out: &mut Vec<u8>,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+/// The running fronts.
+pub struct Front {
+    stop: tokio::sync::watch::Sender<bool>,
+    udp: Vec<udp::Served>,
+    tcp: tokio::task::JoinSet<()>,
+    connections: Arc<AtomicUsize>,
+    /// Queries that came by UDP and wait.
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Front {
+    /// Serves every socket until told to stop. To be called inside the runtime.
+    ///
+    /// # Errors
+    /// When the kernel does not give a thread or let the runtime watch a socket.
+    pub fn serve<R: Road>(
+        bound: Bound,
+        listen: &config::Listen,
+        road: &Arc<R>,
+    ) -> std::io::Result<Self> {
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let mut front = Self {
+            stop,
+            udp: Vec::new(),
+            tcp: tokio::task::JoinSet::new(),
+            connections: Arc::default(),
+            waiting: Arc::default(),
+        };
+        let runtime = tokio::runtime::Handle::current();
+        for socket in bound.udp {
+            let served = udp::serve(socket, road.clone(), runtime.clone(), front.waiting.clone())?;
+            front.udp.push(served);
+        }
+        let limits = tcp::Limits {
+            idle: listen.tcp_idle,
+            clients_max: listen.tcp_max_clients,
+        };
+        let clients = Arc::new(tcp::Clients::new(limits, front.connections.clone()));
+        for listener in bound.tcp {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            front.tcp.spawn(tcp::serve(
+                listener,
+                clients.clone(),
+                road.clone(),
+                stopped.clone(),
+            ));
+        }
+        Ok(front)
+    }
+
+    /// Open TCP connections, as a counter to be read at any time.
+    pub fn connections(&self) -> Arc<AtomicUsize> {
+        self.connections.clone()
+    }
+
+    /// Takes no more queries, answers what is on its way for at most `patience`, and closes.
+    pub async fn stop(mut self, patience: Duration) {
+        let _ = self.stop.send(true);
+        self.udp.iter().for_each(udp::Served::stop);
+        let threads = std::mem::take(&mut self.udp);
+        let drained = async {
+            let joined =
+                tokio::task::spawn_blocking(|| threads.into_iter().for_each(udp::Served::join));
+            let _ = joined.await;
+            while self.tcp.join_next().await.is_some() {}
+            while self.connections.load(Acquire) + self.waiting.load(Acquire) > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, drained).await;
+    }
+}
+
+/// Fronts that nobody stopped end all the same, and their threads with them.
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.udp.iter().for_each(udp::Served::stop);
+    }
+}
+
+/// Waits until the fronts are told to stop.
+async fn told_to_stop(stopped: &mut tokio::sync::watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}

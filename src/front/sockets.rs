@@ -1,0 +1,143 @@
+//! Binding: every address over UDP and TCP, or a clear word about the first that fails.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::Transport;
+
+/// A burst of queries waits here while all workers are busy, in octets.
+const RECEIVE_BUFFER_OCTETS: usize = 4 << 20;
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// Ports tried when the kernel is to choose one that is free over both transports.
+const FREE_PORT_TRIES: usize = 16;
+
+/// Sockets that hold their addresses and are not yet served.
+#[derive(Debug)]
+pub struct Bound {
+    pub(super) udp: Vec<UdpSocket>,
+    pub(super) tcp: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Bound {
+    /// The addresses, with the ports that the kernel chose where it was to choose.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+}
+
+/// An address that could not be had.
+#[derive(Debug)]
+pub struct NotBound {
+    /// Which.
+    pub address: SocketAddr,
+    /// Over which transport.
+    pub transport: Transport,
+    /// What the kernel said.
+    pub error: io::Error,
+}
+
+impl fmt::Display for NotBound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let transport = match self.transport {
+            Transport::Udp => "UDP",
+            Transport::Tcp => "TCP",
+        };
+        write!(
+            f,
+            "cannot listen on {} over {transport}: {}",
+            self.address, self.error
+        )
+    }
+}
+
+impl std::error::Error for NotBound {}
+
+/// Binds every address over both transports, with `workers` UDP sockets each that share the load.
+///
+/// # Errors
+/// For the first address that cannot be had; then none is held.
+pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Bound, NotBound> {
+    let mut bound = Bound {
+        udp: Vec::new(),
+        tcp: Vec::new(),
+        addresses: Vec::new(),
+    };
+    for address in addresses {
+        let (address, tcp, udp) = both(*address, workers)?;
+        bound.addresses.push(address);
+        bound.tcp.push(tcp);
+        bound.udp.extend(udp);
+    }
+    Ok(bound)
+}
+
+/// With port 0, a port that is free over both.
+fn both(
+    address: SocketAddr,
+    workers: usize,
+) -> Result<(SocketAddr, TcpListener, Vec<UdpSocket>), NotBound> {
+    let mut tries = if address.port() == 0 {
+        FREE_PORT_TRIES
+    } else {
+        1
+    };
+    loop {
+        tries -= 1;
+        match both_once(address, workers) {
+            Err(taken) if tries > 0 && taken.error.kind() == io::ErrorKind::AddrInUse => {}
+            result => return result,
+        }
+    }
+}
+
+fn both_once(
+    address: SocketAddr,
+    workers: usize,
+) -> Result<(SocketAddr, TcpListener, Vec<UdpSocket>), NotBound> {
+    let failed = |transport| {
+        move |error| NotBound {
+            address,
+            transport,
+            error,
+        }
+    };
+    let tcp = tcp(address).map_err(failed(Transport::Tcp))?;
+    let address = tcp.local_addr().map_err(failed(Transport::Tcp))?;
+    // SO_REUSEPORT would let us share the port with a stranger who asks for it too; without it we learn of him.
+    drop(udp(address, false).map_err(failed(Transport::Udp))?);
+    let udp: io::Result<Vec<UdpSocket>> = (0..workers).map(|_| udp(address, true)).collect();
+    Ok((address, tcp, udp.map_err(failed(Transport::Udp))?))
+}
+
+fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket(address, Type::STREAM, Protocol::TCP)?;
+    // A restart is not to wait for the old connections' last packets.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn udp(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
+    let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
+    socket.set_reuse_port(shared)?;
+    // The kernel gives what net.core.rmem_max allows; less than asked for is no error.
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_OCTETS);
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    if address.is_ipv6() {
+        // `[::]` is IPv6 alone; IPv4 has an address of its own in the configuration.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}

@@ -1,0 +1,318 @@
+//! Connections: framed messages in, framed messages out as they are ready (RFC 7766).
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{Client, Road, Step, Transport};
+use crate::wire::MESSAGE_OCTETS_MAX;
+
+/// A new connection says something within this (RFC 7766 §6.2.3).
+const FIRST_MESSAGE: Duration = Duration::from_secs(5);
+/// Queries of one connection that wait at once; further ones are not read until some are answered.
+const WAITING_MAX: usize = 64;
+/// Replies are written out when they fill this, in octets: what a client that does not read can make us hold.
+const UNSENT_OCTETS_MAX: usize = 64 << 10;
+/// An accept that fails for want of descriptors is tried again after this.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
+/// One address beyond this machine holds at most this part of all connections.
+const SHARE_OF_ONE_ADDRESS: usize = 4;
+
+/// What connections may cost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub idle: Duration,
+    pub clients_max: usize,
+}
+
+/// The open connections.
+pub(super) struct Clients {
+    limits: Limits,
+    born: Instant,
+    next_id: AtomicU64,
+    open: Mutex<HashMap<u64, Arc<Seat>>>,
+    count: Arc<AtomicUsize>,
+}
+
+/// One connection's place among the others.
+struct Seat {
+    address: IpAddr,
+    /// Milliseconds after the first connection could be made at which this one was last of use.
+    used_at_ms: AtomicU64,
+    is_busy: AtomicBool,
+    leave: Notify,
+}
+
+/// A place taken; given back when dropped.
+struct Taken {
+    clients: Arc<Clients>,
+    seat: Arc<Seat>,
+    id: u64,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let mut open = self
+            .clients
+            .open
+            .lock()
+            .expect("no holder of this lock panics");
+        open.remove(&self.id);
+        self.clients.count.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Clients {
+    pub(super) fn new(limits: Limits, count: Arc<AtomicUsize>) -> Self {
+        Self {
+            limits,
+            born: Instant::now(),
+            next_id: AtomicU64::new(0),
+            open: Mutex::default(),
+            count,
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A place for a new connection. At the cap the connection idle for longest leaves; if none is idle, the new one does.
+    fn sit(self: &Arc<Self>, address: IpAddr) -> Option<Taken> {
+        let mut open = self.open.lock().expect("no holder of this lock panics");
+        let of_address = || open.values().filter(|seat| seat.address == address).count();
+        // On loopback all clients share one address.
+        let share = (self.limits.clients_max / SHARE_OF_ONE_ADDRESS).max(1);
+        if !address.is_loopback() && of_address() >= share {
+            return None;
+        }
+        if open.len() >= self.limits.clients_max {
+            let idle = open.iter().filter(|(_, seat)| !seat.is_busy.load(Relaxed));
+            let oldest = idle
+                .min_by_key(|(_, seat)| seat.used_at_ms.load(Relaxed))
+                .map(|(id, _)| *id)?;
+            open.remove(&oldest)?.leave.notify_one();
+        }
+        let id = self.next_id.fetch_add(1, Relaxed);
+        let seat = Arc::new(Seat {
+            address,
+            used_at_ms: AtomicU64::new(self.now_ms()),
+            is_busy: AtomicBool::new(false),
+            leave: Notify::new(),
+        });
+        open.insert(id, seat.clone());
+        self.count.fetch_add(1, Relaxed);
+        Some(Taken {
+            clients: self.clone(),
+            seat,
+            id,
+        })
+    }
+}
+
+/// Accepts connections until `stopped`. No error of one ends it.
+pub(super) async fn serve<R: Road>(
+    listener: TcpListener,
+    clients: Arc<Clients>,
+    road: Arc<R>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = super::told_to_stop(&mut stopped) => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                let Some(taken) = clients.sit(address.ip()) else {
+                    continue;
+                };
+                let connection = Connection::new(stream, address, taken, road.clone());
+                tokio::spawn(connection.serve(stopped.clone()));
+            }
+            // The client has gone again before we came to it.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(_) => tokio::time::sleep(PAUSE_AFTER_ERROR).await,
+        }
+    }
+}
+
+struct Connection<R: Road> {
+    stream: TcpStream,
+    client: Client,
+    taken: Taken,
+    road: Arc<R>,
+    /// Octets read and not yet understood.
+    unread: Vec<u8>,
+    /// Framed replies not yet written.
+    unsent: Vec<u8>,
+    reply: Vec<u8>,
+    waiting: JoinSet<Vec<u8>>,
+    deadline: Instant,
+}
+
+/// Whether a connection goes on.
+#[derive(PartialEq, Eq)]
+enum Next {
+    Read,
+    Finish,
+    Close,
+}
+
+impl<R: Road> Connection<R> {
+    fn new(stream: TcpStream, address: SocketAddr, taken: Taken, road: Arc<R>) -> Self {
+        let _ = stream.set_nodelay(true);
+        let first = FIRST_MESSAGE.min(taken.clients.limits.idle);
+        Self {
+            stream,
+            client: Client {
+                address,
+                transport: Transport::Tcp,
+            },
+            taken,
+            road,
+            unread: Vec::new(),
+            unsent: Vec::new(),
+            reply: Vec::new(),
+            waiting: JoinSet::new(),
+            deadline: Instant::now() + first,
+        }
+    }
+
+    /// Reads, answers and writes until the client has gone, falls silent, or has to make room.
+    async fn serve(mut self, mut stopped: watch::Receiver<bool>) {
+        loop {
+            let next = self.step(&mut stopped).await;
+            if self.take_messages().await.is_err()
+                || self.write().await.is_err()
+                || next == Next::Close
+            {
+                return;
+            }
+            if next == Next::Finish {
+                break;
+            }
+        }
+        // RFC 7766 §6.2.4: a client that has closed its half still gets its answers.
+        while let Some(done) = self.waiting.join_next().await {
+            self.frame_finished(done);
+            if self.write().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for the next thing that happens.
+    async fn step(&mut self, stopped: &mut watch::Receiver<bool>) -> Next {
+        let seat = self.taken.seat.clone();
+        let is_idle = self.waiting.is_empty();
+        seat.is_busy.store(!is_idle, Relaxed);
+        let may_read = self.waiting.len() < WAITING_MAX;
+        tokio::select! {
+            biased;
+            () = super::told_to_stop(stopped) => Next::Finish,
+            () = seat.leave.notified() => Next::Close,
+            Some(done) = self.waiting.join_next() => {
+                self.frame_finished(done);
+                self.touch();
+                Next::Read
+            }
+            read = self.stream.read_buf(&mut self.unread), if may_read => match read {
+                Ok(0) => Next::Finish,
+                Ok(_) => Next::Read,
+                Err(_) => Next::Close,
+            },
+            () = sleep_until(self.deadline), if is_idle => Next::Close,
+        }
+    }
+
+    /// Only whole messages count as a sign of life: octets that drip in do not.
+    fn touch(&mut self) {
+        let clients = &self.taken.clients;
+        self.taken.seat.used_at_ms.store(clients.now_ms(), Relaxed);
+        self.deadline = Instant::now() + clients.limits.idle;
+    }
+
+    /// Takes every whole message out of what was read.
+    async fn take_messages(&mut self) -> io::Result<()> {
+        let mut at = 0;
+        while self.waiting.len() < WAITING_MAX {
+            let Some(frame) = frame(&self.unread[at..]) else {
+                break;
+            };
+            let end = at + 2 + frame.len();
+            self.answer(at + 2..end);
+            at = end;
+            self.touch();
+            if self.unsent.len() >= UNSENT_OCTETS_MAX {
+                self.write().await?;
+            }
+        }
+        self.unread.drain(..at);
+        Ok(())
+    }
+
+    fn answer(&mut self, message: std::ops::Range<usize>) {
+        let now = Instant::now().into_std();
+        match self
+            .road
+            .answer_now(&self.unread[message], &self.client, now, &mut self.reply)
+        {
+            Step::Reply => push_framed(&mut self.unsent, &self.reply),
+            Step::Silence => {}
+            Step::Later(pending) => {
+                let road = self.road.clone();
+                self.waiting.spawn(async move {
+                    let mut out = Vec::new();
+                    road.answer_later(pending, &mut out).await;
+                    out
+                });
+            }
+        }
+    }
+
+    fn frame_finished(&mut self, done: Result<Vec<u8>, tokio::task::JoinError>) {
+        if let Ok(reply) = done
+            && !reply.is_empty()
+        {
+            push_framed(&mut self.unsent, &reply);
+        }
+    }
+
+    /// Writes what is ready, in one go. A client that does not read for as long as one may be idle is given up.
+    async fn write(&mut self) -> io::Result<()> {
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        timeout(
+            self.taken.clients.limits.idle,
+            self.stream.write_all(&self.unsent),
+        )
+        .await??;
+        self.unsent.clear();
+        Ok(())
+    }
+}
+
+/// The first whole message of a stream (RFC 1035 §4.2.2).
+fn frame(stream: &[u8]) -> Option<&[u8]> {
+    let (len, rest) = stream.split_first_chunk()?;
+    rest.get(..u16::from_be_bytes(*len).into())
+}
+
+fn push_framed(unsent: &mut Vec<u8>, reply: &[u8]) {
+    debug_assert!(reply.len() <= MESSAGE_OCTETS_MAX);
+    let len = u16::try_from(reply.len()).expect("the road keeps a reply within a message");
+    unsent.extend_from_slice(&len.to_be_bytes());
+    unsent.extend_from_slice(reply);
+}

@@ -1,0 +1,331 @@
+//! Turns outcomes into counters, log lines and pages.
+//!
+//! The corridor hands in each finished query as a [`Done`], once, and says when
+//! a policy went live; figures of other rooms are fetched at a scrape. Out go
+//! the metrics, the query log, the status and, in [`http`], the pages that show
+//! them. Nothing here decides anything, and [`Telemetry::done`] never waits.
+
+mod log;
+mod metrics;
+mod querylog;
+mod reloads;
+
+pub mod http;
+
+pub use log::install;
+pub use metrics::{
+    CacheFigures, Kind, METRICS, Metric, Snapshot, Timings, UPSTREAM_OUTCOMES, UpstreamFigures,
+};
+pub use reloads::{Finding, Live, Watch};
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::MetricFamily;
+use prometheus::{Registry, TextEncoder};
+use serde_json::{Value, json};
+
+use self::metrics::{Durations, Figures, Page};
+use self::querylog::{QueryLog, Record};
+use self::reloads::Reloads;
+use crate::answer::{Outcome, Reason, Ruling};
+use crate::config::{Log, Queries, Sink};
+use crate::matcher::Rule;
+use crate::wire::{Name, Type};
+
+/// How a query came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the words say it")]
+pub enum Transport {
+    Udp,
+    Tcp,
+}
+
+impl Transport {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// Everything known about one finished query. A value; nothing in it allocates.
+#[derive(Clone, Copy, Debug)]
+pub struct Done<'a> {
+    /// What was asked for; none when that could not be read.
+    pub name: Option<&'a Name>,
+    /// The type asked for; means nothing without a name.
+    pub kind: Type,
+    /// How it came.
+    pub transport: Transport,
+    /// Who asked.
+    pub client: SocketAddr,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// What granted it.
+    pub rule: Option<Rule>,
+    /// The number of the policy that judged it.
+    pub generation: u64,
+    /// From the query's arrival to the reply.
+    pub took: Duration,
+    /// The smallest TTL of the answer, seconds.
+    pub ttl_s: Option<u32>,
+}
+
+/// Reads the figures of the other rooms.
+pub type Source = Box<dyn Fn() -> Snapshot + Send + Sync>;
+
+/// The room's one value; share it behind an `Arc`.
+pub struct Telemetry {
+    shared: Arc<Shared>,
+    registry: Registry,
+    queries: Queries,
+}
+
+/// What counts, and what a scrape reads.
+struct Shared {
+    figures: Figures,
+    selftest: Durations,
+    reloads: Arc<Reloads>,
+    log: Option<QueryLog>,
+    /// The log's `sink` label.
+    sink: &'static str,
+    source: OnceLock<Source>,
+}
+
+impl Telemetry {
+    /// Opens the query log, starts its writer, and logs the start.
+    ///
+    /// # Errors
+    /// When the query log's file cannot be opened or its thread not be started.
+    pub fn open(log: &Log) -> io::Result<Self> {
+        let reloads = Arc::<Reloads>::default();
+        let wants_log = log.queries != Queries::None;
+        let shared = Arc::new(Shared {
+            figures: Figures::default(),
+            selftest: Durations::default(),
+            log: wants_log
+                .then(|| QueryLog::open(&log.sink, Arc::clone(&reloads)))
+                .transpose()?,
+            sink: sink_word(&log.sink),
+            reloads,
+            source: OnceLock::new(),
+        });
+        let telemetry = Self {
+            registry: registry(&shared),
+            shared,
+            queries: log.queries,
+        };
+        telemetry.event("start", json!({ "version": env!("CARGO_PKG_VERSION") }));
+        Ok(telemetry)
+    }
+
+    /// Counts a finished query, and logs it if that is wanted. The one place where either is done.
+    /// Neither locks, allocates nor waits: a record that finds no room is dropped and counted.
+    #[inline]
+    pub fn done(&self, done: &Done<'_>) {
+        self.shared.figures.count(done);
+        let Some(log) = &self.shared.log else { return };
+        if is_wanted(self.queries, done.outcome.reason.ruling()) {
+            log.query(Record::new(done, SystemTime::now()));
+        }
+    }
+
+    /// A policy went live, at start or by a reload.
+    pub fn policy_live(&self, live: Live) {
+        let generation = self.shared.reloads.applied(live);
+        self.event(
+            "policy.reload",
+            json!({ "result": "applied", "policy": generation.status() }),
+        );
+        if self.shared.log.is_none() {
+            self.shared.reloads.forget_before();
+        }
+    }
+
+    /// The file was read again and says what the live policy says.
+    pub fn policy_unchanged(&self) {
+        self.shared.reloads.unchanged(SystemTime::now());
+        let kept_gen = self.shared.reloads.number();
+        self.event(
+            "policy.reload",
+            json!({ "result": "unchanged", "kept_gen": kept_gen }),
+        );
+    }
+
+    /// The file was refused; the live policy stays.
+    pub fn policy_rejected(&self, findings: impl ExactSizeIterator<Item = Finding>) {
+        let errors_total = findings.len();
+        let errors = self.shared.reloads.rejected(SystemTime::now(), findings);
+        let kept_gen = self.shared.reloads.number();
+        self.event(
+            "policy.reload",
+            json!({ "result": "rejected", "errors": errors, "errors_total": errors_total, "kept_gen": kept_gen }),
+        );
+    }
+
+    /// Are changes of the policy file noticed this way?
+    pub fn watch(&self, method: Watch, healthy: bool) {
+        self.shared.reloads.watch(method, healthy);
+    }
+
+    /// The query to ourselves was answered.
+    pub fn selftest(&self, took: Duration) {
+        self.shared.selftest.record(took);
+    }
+
+    /// Where the figures of other rooms come from. The first call counts.
+    pub fn figures_from(&self, source: Source) {
+        drop(self.shared.source.set(source));
+    }
+
+    /// The metrics in Prometheus' text format 0.0.4.
+    pub fn metrics(&self) -> String {
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .expect("no family is empty, and text goes to a string")
+    }
+
+    /// The part of the status page that is known here.
+    pub fn status(&self) -> Value {
+        let mut status = self.shared.reloads.status();
+        let snapshot = self.shared.snapshot();
+        status["version"] = env!("CARGO_PKG_VERSION").into();
+        status["queries"] = self.shared.rulings();
+        status["querylog"] = self.shared.log_status();
+        status["upstreams"] = snapshot.upstreams.iter().map(upstream_status).collect();
+        status["cache"] =
+            json!({ "positive": snapshot.cache.entries[0], "negative": snapshot.cache.entries[1] });
+        status["inflight"] = snapshot.inflight.into();
+        status["tcp_connections"] = snapshot.tcp_connections.into();
+        status
+    }
+
+    /// Has the query log's file opened anew, after it was renamed.
+    pub fn reopen(&self) {
+        if let Some(log) = &self.shared.log {
+            log.reopen();
+        }
+    }
+
+    /// Logs the stop, writes what waits, and ends the writer. What is logged later is dropped.
+    pub fn close(&self) {
+        self.event("stop", json!({}));
+        if let Some(log) = &self.shared.log {
+            log.close();
+        }
+    }
+
+    fn event(&self, event: &str, mut fields: Value) {
+        let Some(log) = &self.shared.log else { return };
+        fields["v"] = querylog::VERSION.into();
+        fields["ts"] = reloads::rfc3339(SystemTime::now()).into();
+        fields["event"] = event.into();
+        log.event(fields.to_string());
+    }
+}
+
+fn is_wanted(queries: Queries, ruling: Ruling) -> bool {
+    match queries {
+        Queries::All => true,
+        Queries::Blocked => ruling == Ruling::Blocked,
+        Queries::None => false,
+    }
+}
+
+fn sink_word(sink: &Sink) -> &'static str {
+    match sink {
+        Sink::Stdout => "stdout",
+        Sink::File(_) => "file",
+    }
+}
+
+fn registry(shared: &Arc<Shared>) -> Registry {
+    let registry = Registry::new();
+    let scrape = Scrape {
+        shared: Arc::clone(shared),
+        descriptions: metrics::descriptions(),
+    };
+    let collectors: [Box<dyn Collector>; 2] =
+        [Box::new(scrape), Box::new(ProcessCollector::for_self())];
+    for collector in collectors {
+        let registered = registry.register(collector);
+        registered.expect("the table names each metric once, and none is named process_");
+    }
+    registry
+}
+
+/// What the registry calls at a scrape.
+struct Scrape {
+    shared: Arc<Shared>,
+    descriptions: Vec<Desc>,
+}
+
+impl Collector for Scrape {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut page = Page::new();
+        self.shared.show(&mut page);
+        page.finish()
+    }
+}
+
+impl Shared {
+    fn show(&self, page: &mut Page) {
+        let revision = option_env!("NAMEGATE_GIT_SHA").unwrap_or("unknown");
+        let build = [env!("CARGO_PKG_VERSION"), revision];
+        page.count("namegate_build_info", &build, 1);
+        self.reloads.show(page);
+        self.figures.show(page);
+        self.snapshot().show(page);
+        page.timings("namegate_selftest_seconds", &[], &self.selftest.timings());
+        let (written, dropped) = self.log_counts();
+        page.count("namegate_querylog_records_total", &[self.sink], written);
+        page.count("namegate_querylog_dropped_total", &[self.sink], dropped);
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.source
+            .get()
+            .map_or_else(Snapshot::default, |read| read())
+    }
+
+    /// Records written and dropped.
+    fn log_counts(&self) -> (u64, u64) {
+        let counts = |log: &QueryLog| {
+            let tally = log.tally();
+            (tally.written.load(Relaxed), tally.dropped.load(Relaxed))
+        };
+        self.log.as_ref().map_or((0, 0), counts)
+    }
+
+    fn log_status(&self) -> Value {
+        let (written, dropped) = self.log_counts();
+        let sink = self.log.as_ref().map(|_| self.sink);
+        json!({ "sink": sink, "written": written, "dropped": dropped })
+    }
+
+    /// How many queries ended with each ruling.
+    fn rulings(&self) -> Value {
+        let mut counts = json!({ "allowed": 0, "blocked": 0, "error": 0, "refused": 0 });
+        for reason in Reason::ALL {
+            let count = &mut counts[reason.ruling().word()];
+            *count = (count.as_u64().unwrap_or(0) + self.figures.ended(reason)).into();
+        }
+        counts
+    }
+}
+
+fn upstream_status(upstream: &UpstreamFigures) -> Value {
+    let p50_ms = upstream.seconds.median_s().map(|it| it * 1e3);
+    json!({ "name": upstream.name, "up": upstream.up, "p50_ms": p50_ms })
+}

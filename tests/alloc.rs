@@ -1,0 +1,132 @@
+//! Immediate answers allocate nothing: counted by the allocator itself.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use namegate::answer::upstream::{Carrier, Exchange, Over};
+use namegate::config::{Config, Queries, Sink};
+use namegate::front::{Client, Road as _, Step, Transport};
+use namegate::wire::{MESSAGE_OCTETS_MAX, Type};
+
+use crate::support::{query, road};
+
+/// The system's allocator, with a count of what each thread asks of it.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+#[allow(unsafe_code, reason = "an allocator cannot be written without")]
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // A thread that ends may still allocate when its locals are gone.
+        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        // SAFETY: as above.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn allocations() -> u64 {
+    ALLOCATIONS.with(Cell::get)
+}
+
+/// Answers every question with one address, at once.
+struct OneAddress;
+
+impl Carrier for OneAddress {
+    fn exchange<'a>(&'a self, _: SocketAddr, _: Over, query: &'a [u8]) -> Exchange<'a> {
+        let mut reply = query[..query.len() - 11].to_vec();
+        reply[2] |= 0x80;
+        (reply[7], reply[11]) = (1, 0);
+        reply.extend(b"\xC0\x0C\0\x01\0\x01\0\0\x01\x2C\0\x04\xC0\0\x02\x01");
+        Box::pin(async { Ok((reply, 0)) })
+    }
+}
+
+#[test]
+fn the_allocator_counts() {
+    let before = allocations();
+    drop(std::hint::black_box(vec![1_u8]));
+    assert_eq!(allocations(), before + 1);
+}
+
+#[tokio::test]
+async fn immediate_answers_allocate_nothing() {
+    let mut config = Config::default();
+    config.log.queries = Queries::All;
+    config.log.sink = Sink::File("/dev/null".into());
+    let road = road(
+        &config,
+        &["github.com", "*.npmjs.org"],
+        Arc::new(OneAddress),
+    );
+    let client = |transport| Client {
+        address: SocketAddr::from(([127, 0, 0, 1], 40_000)),
+        transport,
+    };
+    let mut out = Vec::with_capacity(MESSAGE_OCTETS_MAX);
+    for cached in ["github.com", "registry.npmjs.org"] {
+        let octets = query(cached, Type::A, true);
+        let Step::Later(pending) =
+            road.answer_now(&octets, &client(Transport::Udp), Instant::now(), &mut out)
+        else {
+            panic!("{cached} was known before it was asked for")
+        };
+        road.answer_later(pending, &mut out).await;
+        assert_eq!(out[3] & 0x0F, 0, "{cached} resolves");
+    }
+    let cases = [
+        ("blocked", "evil.example", Type::A, true),
+        ("blocked, without an OPT", "evil.example", Type::AAAA, false),
+        ("blocked, an ancestor", "com", Type::NS, true),
+        (
+            "blocked, a strange label",
+            "a\\000b.github.com",
+            Type::A,
+            true,
+        ),
+        ("special", "localhost", Type::A, true),
+        ("special, negative", "printer.local", Type::AAAA, true),
+        (
+            "special, reverse",
+            "1.1.168.192.in-addr.arpa",
+            Type::PTR,
+            false,
+        ),
+        ("cached", "github.com", Type::A, true),
+        ("cached, by a wildcard", "registry.npmjs.org", Type::A, true),
+        ("cached, without an OPT", "github.com", Type::A, false),
+        ("ANY", "github.com", Type::ANY, true),
+        ("a type that is not served", "github.com", Type(65280), true),
+        ("refused", "github.com", Type::AXFR, true),
+    ];
+    for (what, name, kind, edns) in cases {
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let octets = query(name, kind, edns);
+            // The first may set up what the thread needs; every further one is what a box costs us.
+            for round in 0..3 {
+                let before = allocations();
+                let step = road.answer_now(&octets, &client(transport), Instant::now(), &mut out);
+                let allocated = allocations() - before;
+                assert!(matches!(step, Step::Reply), "{what}: not answered at once");
+                assert!(
+                    allocated == 0 || round == 0,
+                    "{what} over {transport:?}: {allocated} allocations"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What several tests need: a corridor without sockets, and messages to send down it;
+//! and the stage on which the stories of `tests/script` are played.
+
+pub(crate) mod stage;
+
+mod story;
+
+mod client;
+
+mod upstream;
+
+mod text;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use namegate::answer::upstream::{Carrier, Over, Upstreams};
+use namegate::answer::zone::Zones;
+use namegate::config::Config;
+use namegate::daemon::{Grants, Live, Road};
+use namegate::policy::{self, Select};
+use namegate::telemetry::Telemetry;
+use namegate::wire::{Name, Type};
+
+/// A complete policy document that allows these names.
+pub(crate) fn document(allowed: &[&str]) -> String {
+    let list: Vec<String> = allowed.iter().map(|name| format!("{name:?}")).collect();
+    format!(
+        r#"{{"id":"npl_1","name":"test","egress":{{"allow_all":false,"allow_devbox_to_devbox":false,
+        "allowed_hostnames":[{}],"allow_agent_gateway":false,"allow_mcp_gateway":false}},
+        "create_time_ms":1,"update_time_ms":1}}"#,
+        list.join(",")
+    )
+}
+
+/// A policy that allows these names, in force as the first.
+pub(crate) fn live(config: &Config, allowed: &[&str]) -> Live {
+    let accepted = policy::read("policy.json", document(allowed).as_bytes(), &Select::Only)
+        .unwrap_or_else(|diagnostics| panic!("{}", diagnostics.render(false)));
+    let grants = Grants::of(config).expect("the configuration's patterns are patterns");
+    Live::new(&accepted.policy, config, &grants, 1, [0; 32])
+}
+
+/// A corridor whose upstream is `carrier`, with one server.
+pub(crate) fn road(config: &Config, allowed: &[&str], carrier: Arc<dyn Carrier>) -> Arc<Road> {
+    let server: SocketAddr = "192.0.2.53:53".parse().expect("an address");
+    let upstreams = Upstreams::builder(carrier, Duration::from_secs(2), false)
+        .zone(Name::ROOT, &[(server, Over::Udp)])
+        .build();
+    let zones = Zones::parse(&[]).unwrap_or_else(|_| panic!("no zones are no fault"));
+    let grants = Grants::of(config).expect("the configuration's patterns are patterns");
+    let telemetry = Arc::new(Telemetry::open(&config.log).expect("a query log"));
+    Arc::new(Road::new(
+        config,
+        &grants,
+        live(config, allowed),
+        zones,
+        upstreams,
+        telemetry,
+    ))
+}
+
+/// A query with RD, and an OPT of 1232 octets if wanted.
+pub(crate) fn query(name: &str, kind: Type, edns: bool) -> Vec<u8> {
+    let name: Name = name.parse().expect(name);
+    let header = [0xBE, 0xEF, 0x01, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(edns)];
+    let mut octets = [&header[..], name.octets(), &kind.0.to_be_bytes(), &[0, 1]].concat();
+    if edns {
+        octets.extend([0, 0, 41, 0x04, 0xD0, 0, 0, 0, 0, 0, 0]);
+    }
+    octets
+}

@@ -1,0 +1,488 @@
+//! What an operator sees: the metrics, the query log and the pages.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use namegate::answer::{Desk, Outcome, Reason};
+use namegate::config::{Config, Log, Queries, Sink};
+use namegate::matcher::{Grant, Rule, Rules, Shape};
+use namegate::policy::Pattern;
+use namegate::telemetry::http::{self, State};
+use namegate::telemetry::{
+    Done, Finding, Live, METRICS, Snapshot, Telemetry, Timings, Transport, UpstreamFigures, Watch,
+};
+use namegate::wire::{Name, Rcode, Type};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const RULE: Rule = Rule {
+    grant: Grant::Listed,
+    shape: Shape::Wildcard,
+    index: 0,
+};
+
+/// A query for `name` that ended for `reason`.
+fn done(name: &Name, reason: Reason) -> Done<'_> {
+    Done {
+        name: Some(name),
+        kind: Type::A,
+        transport: Transport::Udp,
+        client: "10.0.3.7:41822".parse().expect("an address"),
+        outcome: Outcome {
+            desk: Desk::Blocked,
+            reason,
+            rcode: Some(Rcode::NXDOMAIN),
+            ede: Some(15),
+        },
+        rule: None,
+        generation: 1,
+        took: Duration::from_micros(38),
+        ttl_s: None,
+    }
+}
+
+fn name(text: &str) -> Name {
+    text.parse().expect(text)
+}
+
+fn log(queries: Queries, file: &Path) -> Log {
+    Log {
+        queries,
+        sink: Sink::File(file.to_owned()),
+        ..Config::default().log
+    }
+}
+
+/// A telemetry that logs nothing.
+fn quiet() -> Telemetry {
+    Telemetry::open(&log(Queries::None, Path::new("/nowhere/log"))).expect("no file is opened")
+}
+
+fn live(generation: u64, pattern: &str) -> Live {
+    let patterns = [Pattern::parse(pattern).expect(pattern)];
+    Live {
+        id: "npl_1".to_owned(),
+        name: "ci \"default\"".to_owned(),
+        sha256: "0123456789abcdef".repeat(4),
+        generation,
+        rules: Arc::new(Rules::builder().grant(Grant::Listed, &patterns).build()),
+        at: SystemTime::now(),
+        propagation: Some(Duration::from_millis(3)),
+    }
+}
+
+fn finding() -> Finding {
+    Finding {
+        code: "NP012".to_owned(),
+        message: "a scheme is no part of a \"name\"\n".to_owned(),
+        line: 9,
+        column: 7,
+    }
+}
+
+fn upstream() -> UpstreamFigures {
+    UpstreamFigures {
+        name: "udp://192.0.2.1:53".to_owned(),
+        outcomes: [7, 6, 5, 4, 3, 2, 1],
+        seconds: Timings {
+            buckets: vec![(0.01, 1), (0.1, 3)],
+            count: 5,
+            sum_s: 1.5,
+        },
+        up: true,
+    }
+}
+
+/// Something of everything.
+fn busy() -> Telemetry {
+    let telemetry = quiet();
+    telemetry.policy_live(live(1, "*.npmjs.org"));
+    telemetry.watch(Watch::Inotify, true);
+    telemetry.watch(Watch::Poll, false);
+    telemetry.selftest(Duration::from_micros(200));
+    telemetry.done(&done(&name("evil.example"), Reason::NotListed));
+    telemetry.figures_from(Box::new(|| Snapshot {
+        upstreams: vec![upstream()],
+        inflight: 3,
+        ..Snapshot::default()
+    }));
+    telemetry
+}
+
+#[track_caller]
+fn check(page: &str, line: &str) {
+    assert!(page.lines().any(|it| it == line), "no `{line}` in\n{page}");
+}
+
+#[test]
+fn the_table_of_metrics_is_what_a_scrape_shows() {
+    let page = busy().metrics();
+    let shown: BTreeSet<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .filter(|name| !name.starts_with("process_"))
+        .collect();
+    let listed: BTreeSet<&str> = METRICS.iter().map(|row| row.name).collect();
+    assert_eq!(shown, listed);
+    assert!(page.contains("\nprocess_start_time_seconds "));
+}
+
+#[test]
+fn every_label_says_what_it_counts() {
+    let page = busy().metrics();
+    for line in [
+        r#"namegate_policy_info{id="npl_1",name="ci \"default\"",sha256_8="01234567"} 1"#,
+        r#"namegate_policy_patterns{kind="wildcard"} 1"#,
+        r#"namegate_policy_reloads_total{result="applied"} 1"#,
+        "namegate_policy_last_reload_successful 1",
+        r#"namegate_policy_watch_healthy{method="inotify"} 1"#,
+        r#"namegate_policy_watch_healthy{method="poll"} 0"#,
+        r#"namegate_queries_total{proto="udp",type="A"} 1"#,
+        r#"namegate_queries_total{proto="tcp",type="other"} 0"#,
+        r#"namegate_responses_total{verdict="blocked",reason="not_listed",rcode="NXDOMAIN"} 1"#,
+        r#"namegate_response_seconds_bucket{source="policy",le="0.00005"} 1"#,
+        r#"namegate_upstream_requests_total{upstream="udp://192.0.2.1:53",outcome="mismatch"} 1"#,
+        r#"namegate_upstream_seconds_bucket{upstream="udp://192.0.2.1:53",le="0.1"} 4"#,
+        r#"namegate_upstream_seconds_bucket{upstream="udp://192.0.2.1:53",le="+Inf"} 5"#,
+        "namegate_inflight_queries 3",
+    ] {
+        check(&page, line);
+    }
+    let responses = page
+        .lines()
+        .filter(|it| it.starts_with("namegate_responses_total{"));
+    assert_eq!(
+        responses.count(),
+        1,
+        "pairs that were not seen are left out"
+    );
+}
+
+#[test]
+fn a_new_policy_replaces_the_old_ones_labels() {
+    let telemetry = busy();
+    telemetry.policy_live(Live {
+        id: "npl_2".to_owned(),
+        ..live(2, "github.com")
+    });
+    let page = telemetry.metrics();
+    check(&page, "namegate_policy_generation 2");
+    assert!(!page.contains("npl_1"), "{page}");
+}
+
+#[test]
+fn a_rejected_policy_is_an_alarm_until_a_good_one_comes() {
+    let telemetry = busy();
+    telemetry.policy_rejected([finding()].into_iter());
+    check(
+        &telemetry.metrics(),
+        "namegate_policy_last_reload_successful 0",
+    );
+    let status = telemetry.status();
+    assert_eq!(
+        status["reloads"]["last_rejected"]["errors"][0]["code"],
+        "NP012"
+    );
+    telemetry.policy_unchanged();
+    check(
+        &telemetry.metrics(),
+        "namegate_policy_last_reload_successful 1",
+    );
+}
+
+#[test]
+fn the_status_tells_the_state() {
+    let status = busy().status();
+    assert_eq!(status["policy"]["generation"], 1);
+    assert_eq!(status["watch"]["poll"], false);
+    assert_eq!(status["queries"]["blocked"], 1);
+    assert_eq!(status["upstreams"][0]["p50_ms"], 100.0);
+}
+
+/// The lines of a log, each checked against the published schema.
+fn records(file: &Path) -> Vec<Value> {
+    let schema = include_str!("../docs/querylog.schema.json");
+    let schema: Value = serde_json::from_str(schema).expect("the schema is JSON");
+    let schema = jsonschema::validator_for(&schema).expect("the schema is a schema");
+    let text = fs::read_to_string(file).expect("the log is there");
+    let parse = |line: &str| {
+        let record = serde_json::from_str(line).expect(line);
+        let faults: Vec<String> = schema
+            .iter_errors(&record)
+            .map(|it| it.to_string())
+            .collect();
+        assert!(faults.is_empty(), "{line}\n{faults:?}");
+        record
+    };
+    text.lines().map(parse).collect()
+}
+
+#[test]
+fn every_record_is_what_the_schema_says() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("queries.log");
+    let telemetry = Telemetry::open(&log(Queries::All, &file)).expect("opened");
+    telemetry.policy_live(live(1, "*.npmjs.org"));
+    let odd = name("\\034\\010\\092.npmjs.org");
+    for reason in Reason::ALL {
+        telemetry.done(&done(&odd, reason));
+    }
+    telemetry.done(&Done {
+        name: None,
+        outcome: Outcome {
+            rcode: None,
+            ede: None,
+            ..done(&odd, Reason::Malformed).outcome
+        },
+        ..done(&odd, Reason::Malformed)
+    });
+    telemetry.done(&Done {
+        rule: Some(RULE),
+        ttl_s: Some(60),
+        transport: Transport::Tcp,
+        ..done(&name("registry.npmjs.org"), Reason::Wildcard)
+    });
+    telemetry.policy_rejected(vec![finding(); 30].into_iter());
+    telemetry.policy_unchanged();
+    telemetry.close();
+    let records = records(&file);
+    let events: Vec<&str> = records
+        .iter()
+        .filter_map(|it| it["event"].as_str())
+        .collect();
+    let mut expected = vec!["start", "policy.reload"];
+    expected.extend(["dns.query"; Reason::ALL.len() + 2]);
+    expected.extend(["policy.reload", "policy.reload", "stop"]);
+    assert_eq!(events, expected);
+    let granted = &records[records.len() - 4];
+    assert_eq!(granted["matched"], "*.npmjs.org");
+    assert_eq!(granted["policy_id"], "npl_1");
+    assert_eq!(granted["ttl"], 60);
+}
+
+#[test]
+fn a_query_is_logged_with_the_policy_that_judged_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("queries.log");
+    let telemetry = Telemetry::open(&log(Queries::All, &file)).expect("opened");
+    telemetry.policy_live(live(1, "*.npmjs.org"));
+    telemetry.policy_live(live(2, "*.pypi.org"));
+    for generation in 1..=3 {
+        telemetry.done(&Done {
+            rule: Some(RULE),
+            generation,
+            ..done(&name("a.example"), Reason::Wildcard)
+        });
+    }
+    telemetry.close();
+    let matched: Vec<Value> = records(&file)
+        .iter()
+        .filter(|it| it["event"] == "dns.query")
+        .map(|it| it["matched"].clone())
+        .collect();
+    assert_eq!(
+        matched,
+        ["*.npmjs.org".into(), "*.pypi.org".into(), Value::Null]
+    );
+}
+
+#[test]
+fn blocked_logs_what_the_policy_denied_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("queries.log");
+    let telemetry = Telemetry::open(&log(Queries::Blocked, &file)).expect("opened");
+    for reason in Reason::ALL {
+        telemetry.done(&done(&name("evil.example"), reason));
+    }
+    telemetry.close();
+    let records = records(&file);
+    let reasons: Vec<&str> = records
+        .iter()
+        .filter_map(|it| it["reason"].as_str())
+        .collect();
+    assert_eq!(
+        reasons,
+        [
+            "not_listed",
+            "deny_all",
+            "bad_label",
+            "private_address",
+            "qtype"
+        ]
+    );
+}
+
+#[test]
+fn a_renamed_log_goes_on_in_a_new_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (file, old) = (dir.path().join("queries.log"), dir.path().join("old.log"));
+    let telemetry = Telemetry::open(&log(Queries::All, &file)).expect("opened");
+    wait_until(|| records(&file).len() == 1);
+    fs::rename(&file, &old).expect("renamed");
+    telemetry.reopen();
+    telemetry.done(&done(&name("evil.example"), Reason::NotListed));
+    telemetry.close();
+    assert_eq!(records(&old).len(), 1);
+    assert_eq!(records(&file).len(), 2);
+}
+
+#[test]
+fn a_stuck_sink_delays_nobody_and_every_lost_record_is_counted() {
+    const QUERIES: u64 = 10_000;
+    let (reader, pipe) = io::pipe().expect("a pipe");
+    let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+    let telemetry = Telemetry::open(&log(Queries::All, Path::new(&path))).expect("opened");
+    drop(pipe);
+    let evil = name("evil.example");
+    // Nobody reads: were one of these to wait, the test would never end.
+    for _ in 0..QUERIES {
+        telemetry.done(&done(&evil, Reason::NotListed));
+    }
+    let dropped = telemetry.status()["querylog"]["dropped"].as_u64();
+    let dropped = dropped.expect("a count");
+    assert!(dropped > 0, "the queue is bounded");
+    check(
+        &telemetry.metrics(),
+        &format!(r#"namegate_querylog_dropped_total{{sink="file"}} {dropped}"#),
+    );
+    // Now somebody does: what was not dropped comes out whole, between the start and the stop.
+    let lines = std::thread::spawn(move || BufReader::new(reader).lines().count());
+    wait_until(|| telemetry.status()["querylog"]["written"] == QUERIES + 1 - dropped);
+    telemetry.close();
+    drop(telemetry);
+    let lines = lines.join().expect("the reader ended");
+    assert_eq!(lines as u64, QUERIES + 2 - dropped);
+}
+
+#[test]
+fn a_log_that_is_closed_drops_and_counts() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("queries.log");
+    // Often, because the writer may be anywhere in its round when the end comes.
+    for _ in 0..100 {
+        let telemetry = Telemetry::open(&log(Queries::All, &file)).expect("opened");
+        telemetry.close();
+        telemetry.done(&done(&name("evil.example"), Reason::NotListed));
+        assert_eq!(telemetry.status()["querylog"]["dropped"], 1);
+    }
+    assert_eq!(records(&file).len(), 200);
+}
+
+/// Waits for another thread; the caller's assertion is that it gets there at all.
+#[track_caller]
+fn wait_until(is_so: impl Fn() -> bool) {
+    for _ in 0..1_000 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(is_so(), "it never came to pass");
+}
+
+/// A daemon whose socket is dead and whose upstream is down.
+struct Ailing;
+
+impl State for Ailing {
+    fn live(&self) -> Result<Duration, String> {
+        Err("no answer within 1 s".to_owned())
+    }
+
+    fn missing(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn missing_upstreams(&self) -> Vec<String> {
+        vec!["upstream udp://192.0.2.1:53".to_owned()]
+    }
+
+    fn status(&self) -> Value {
+        busy().status()
+    }
+
+    fn metrics(&self) -> String {
+        busy().metrics()
+    }
+}
+
+/// Sends octets to the pages and returns all that comes back.
+async fn talk(octets: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let pages = tokio::spawn(http::serve(listener, Arc::new(Ailing)));
+    let mut socket = TcpStream::connect(address).await.expect("connected");
+    socket.write_all(octets.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.expect("answered");
+    pages.abort();
+    answer
+}
+
+/// Asks for a page and returns its status and body.
+async fn ask(line: &str, host: &str) -> (u16, String) {
+    let answer = talk(&format!("{line} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    assert!(head.contains("connection: close"), "{head}");
+    let status = head.split(' ').nth(1).expect("a status");
+    (status.parse().expect("a number"), body.to_owned())
+}
+
+#[tokio::test]
+async fn each_page_says_its_thing() {
+    let host = "127.0.0.1:9953";
+    let (status, body) = ask("GET /metrics", host).await;
+    assert_eq!(status, 200);
+    check(&body, "namegate_policy_generation 1");
+    let (status, body) = ask("GET /status", host).await;
+    let body: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!((status, &body["policy"]["id"]), (200, &"npl_1".into()));
+    assert_eq!(
+        ask("GET /livez", host).await,
+        (503, "no answer within 1 s\n".to_owned())
+    );
+    assert_eq!(ask("GET /readyz", host).await, (200, "[]\n".to_owned()));
+    let (status, body) = ask("GET /readyz?verbose&upstream=1", host).await;
+    let body: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(
+        (status, &body[0]),
+        (503, &"upstream udp://192.0.2.1:53".into())
+    );
+    assert_eq!(ask("HEAD /metrics", host).await, (200, String::new()));
+}
+
+#[tokio::test]
+async fn what_is_no_page_is_refused() {
+    assert_eq!(ask("GET /", "localhost").await.0, 404);
+    assert_eq!(ask("GET /metrics/", "localhost").await.0, 404);
+    assert_eq!(ask("POST /metrics", "localhost").await.0, 405);
+    assert_eq!(ask("GET /metrics", "evil.example:9953").await.0, 403);
+    assert_eq!(ask("GET /metrics", "[::1]").await.0, 200);
+    let nameless = talk("GET /metrics HTTP/1.0\r\n\r\n").await;
+    assert!(nameless.starts_with("HTTP/1.0 403 "), "{nameless}");
+    let doubled = talk("GET /metrics HTTP/1.1\r\nHost: [::1]\r\nHost: evil.example\r\n\r\n").await;
+    assert!(doubled.starts_with("HTTP/1.1 403 "), "{doubled}");
+}
+
+#[tokio::test]
+async fn no_body_is_waited_for_and_no_head_is_endless() {
+    let posted =
+        talk("POST /status HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 1000000\r\n\r\n").await;
+    assert!(posted.starts_with("HTTP/1.1 405 "), "{posted}");
+    let endless = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(8 << 10));
+    let endless = talk(&endless).await;
+    assert!(endless.starts_with("HTTP/1.1 431 "), "{endless}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_nothing_is_sent_away() {
+    // The clock is the test's: a wait ends as soon as there is nothing else to do.
+    let start = tokio::time::Instant::now();
+    assert_eq!(talk("GET /metrics HTTP/1.1\r\n").await, "");
+    assert_eq!(start.elapsed().as_secs(), 5);
+}
