@@ -25,7 +25,13 @@ use crate::config::Flags;
 )]
 pub(super) struct Cli {
     /// Colours in what people read
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        display_order = 900
+    )]
     pub color: ColorChoice,
     #[command(subcommand)]
     pub command: Command,
@@ -43,13 +49,15 @@ pub(super) enum Command {
     Demo(DemoArgs),
     /// Validate the configuration and the policy
     ///
-    /// Every finding is shown at its line, errors and warnings alike. Exit codes: 0 nothing is wrong,
-    /// 1 warnings with --strict, 65 the policy is refused, 66 there is none, 78 the configuration is refused.
+    /// Every finding is shown at its line, errors and warnings alike, and the zone files are read. Exit codes:
+    /// 0 nothing is wrong, 1 warnings with --strict, 65 the policy is refused, 66 there is none, 78 the
+    /// configuration or a zone file is refused.
     #[command(alias = "validate")]
     Check(CheckArgs),
     /// Would this name resolve, and why
     ///
-    /// Judges names as the resolver would, without sending anything. Exit codes: 0 all are allowed, 1 one is blocked.
+    /// Judges names as the resolver would, without sending anything. Exit codes: 0 all are allowed, 1 one
+    /// is blocked, 65 the policy is refused, 66 there is none, 78 the configuration is refused.
     #[command(alias = "why")]
     Explain(ExplainArgs),
     /// Work with policy documents
@@ -60,9 +68,12 @@ pub(super) enum Command {
 }
 
 const RUN_HELP: &str = "\
-Every flag has a key in the configuration file and a NAMEGATE_ variable; the flag wins, then the
-variable, then the file. SIGHUP reads policy and zones again and opens the query log anew; SIGTERM
-answers what is on its way and stops.
+Every key of the configuration file has a variable, NAMEGATE_SECTION_KEY: NAMEGATE_POLICY_FILE,
+NAMEGATE_LISTEN_ADDRESSES. A flag wins over the variable, the variable over the file.
+
+A policy that changes counts from the next query on. SIGHUP looks at policy and zones at once and
+opens the query log anew; SIGTERM and SIGINT answer what is on its way and stop, a second one does
+not wait.
 
   namegate run --policy policy.json --listen 127.0.0.1:1053 --upstream udp://10.0.0.2
   dig @127.0.0.1 -p 1053 github.com";

@@ -23,7 +23,7 @@ pub(super) struct Said {
 }
 
 impl Said {
-    /// `192.0.2.10`, `NXDOMAIN  EDE 15 Blocked`, `NODATA`.
+    /// `192.0.2.10`, `NXDOMAIN  EDE 15 Blocked`, `NODATA    EDE 15 Blocked`.
     pub(super) fn summary(&self) -> String {
         let answer = match (self.rcode, self.data.is_empty()) {
             (Rcode::NOERROR, false) => self.data.join(" "),
@@ -31,10 +31,27 @@ impl Said {
             (rcode, _) => rcode.to_string(),
         };
         match &self.ede {
-            Some((Ede::BLOCKED, _)) => format!("{answer}  EDE 15 Blocked"),
-            Some((code, _)) => format!("{answer}  EDE {code}"),
+            Some((Ede::BLOCKED, _)) => format!("{answer:<8}  EDE 15 Blocked"),
+            Some((code, _)) => format!("{answer:<8}  EDE {code}"),
             None => answer,
         }
+    }
+
+    /// What a reply to a question for `kind` says.
+    pub(super) fn read(reply: &[u8], kind: Type) -> io::Result<Self> {
+        let message = Message::read(reply)
+            .map_err(|why| io::Error::new(io::ErrorKind::InvalidData, format!("{why:?}")))?;
+        let records = message.records(Section::Answer);
+        Ok(Self {
+            rcode: message.rcode(),
+            data: records
+                .filter(|record| record.kind == kind)
+                .map(|record| data(record.kind, record.data()))
+                .collect(),
+            ede: message
+                .ede()
+                .map(|ede| (ede.code, String::from_utf8_lossy(ede.text).into_owned())),
+        })
     }
 }
 
@@ -45,23 +62,11 @@ pub(super) async fn ask(server: SocketAddr, name: &Name, kind: Type) -> io::Resu
     socket.send(&query(name, kind)).await?;
     let mut reply = vec![0; 4096];
     let len = timeout(PATIENCE, socket.recv(&mut reply)).await??;
-    let message = Message::read(&reply[..len])
-        .map_err(|why| io::Error::new(io::ErrorKind::InvalidData, format!("{why:?}")))?;
-    let records = message
-        .records(Section::Answer)
-        .filter(|record| record.kind == kind);
-    Ok(Said {
-        rcode: message.rcode(),
-        data: records
-            .map(|record| data(record.kind, record.data()))
-            .collect(),
-        ede: message
-            .ede()
-            .map(|ede| (ede.code, String::from_utf8_lossy(ede.text).into_owned())),
-    })
+    Said::read(&reply[..len], kind)
 }
 
-fn query(name: &Name, kind: Type) -> Vec<u8> {
+/// A question with an OPT.
+pub(super) fn query(name: &Name, kind: Type) -> Vec<u8> {
     let header = [0x4E, 0x47, 0x01, 0, 0, 1, 0, 0, 0, 0, 0, 1];
     let opt = [0, 0, 41, 0x04, 0xD0, 0, 0, 0, 0, 0, 0];
     [

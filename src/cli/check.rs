@@ -7,10 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::json;
 
 use super::args::{CheckArgs, CheckFormat};
-use super::{configuration, exit, say, talk};
+use super::{configuration, exit, fail, printable, say};
 use crate::config::{Ancestors, Config};
-use crate::daemon::{Grants, StartError, select_of};
-use crate::policy::{self, Accepted, Diagnostics, Severity};
+use crate::daemon::{Grants, StartError, local_zones, select_of};
+use crate::policy::{self, Accepted, Diagnostics, Policy, Severity};
 
 /// The permission that lets anybody write.
 const OTHERS_WRITE: u32 = 0o002;
@@ -20,34 +20,43 @@ pub(super) fn check(args: &CheckArgs, color: clap::ColorChoice) -> u8 {
         Ok(config) => config,
         Err(code) => return code,
     };
-    if let Err(bad) = Grants::of(&config) {
-        let error = StartError::Patterns(bad);
-        talk(&format!("namegate: {error}"));
-        return error.exit_code();
-    }
-    let source = match fs::read(&config.policy.file) {
-        Ok(source) => source,
-        Err(error) => return missing(&config, error),
+    // What else the configuration names is looked at, too, and the policy all the same.
+    let patterns = Grants::of(&config).map_err(StartError::Patterns);
+    let faults = [patterns.err(), local_zones(&config).err()];
+    let refused = faults.iter().flatten().map(fail).last();
+    let code = check_policy(args, color, &config).unwrap_or_else(|error| fail(&error));
+    refused.unwrap_or(code)
+}
+
+fn check_policy(
+    args: &CheckArgs,
+    color: clap::ColorChoice,
+    config: &Config,
+) -> Result<u8, StartError> {
+    let missing = |error| StartError::PolicyMissing {
+        file: config.policy.file.clone(),
+        error,
     };
+    let source = fs::read(&config.policy.file).map_err(missing)?;
     let file = config.policy.file.display().to_string();
-    let select = select_of(&config);
-    let (accepted, diagnostics) = match policy::read(&file, &source, &select) {
+    let select = select_of(config);
+    let (accepted, mut diagnostics) = match policy::read(&file, &source, &select) {
         Ok(accepted) => {
             let lints = policy::lint(&file, &source, &accepted, &select);
             (Some(accepted), lints)
         }
         Err(diagnostics) => (None, diagnostics),
     };
-    report(args, color, &config, accepted.as_ref(), &diagnostics)
-}
-
-fn missing(config: &Config, error: io::Error) -> u8 {
-    let error = StartError::PolicyMissing {
-        file: config.policy.file.clone(),
-        error,
-    };
-    talk(&format!("namegate: {error}"));
-    exit::NO_FILE
+    if let Some(loose) = loose_file(config) {
+        diagnostics.add(loose);
+    }
+    report(args, color, config, accepted.as_ref(), &diagnostics);
+    let warned = diagnostics.count(Severity::Warning) > 0;
+    Ok(match accepted {
+        None => exit::BAD_POLICY,
+        Some(_) if args.strict && warned => exit::FOUND,
+        Some(_) => exit::OK,
+    })
 }
 
 fn report(
@@ -56,36 +65,22 @@ fn report(
     config: &Config,
     accepted: Option<&Accepted>,
     diagnostics: &Diagnostics,
-) -> u8 {
-    let loose = loose_file(config);
+) {
     match args.format {
         CheckFormat::Text => {
             say(&diagnostics.render(super::colored(color, &io::stdout())));
-            loose
-                .iter()
-                .for_each(|finding| say(&format!("{}\n", finding.render(false).trim_end())));
             say(&summary(config, accepted, diagnostics));
         }
         CheckFormat::Json => {
-            let mut findings = diagnostics.json();
-            if let (Some(loose), Some(all)) = (&loose, findings.as_array_mut()) {
-                all.extend(loose.json().as_array().cloned().unwrap_or_default());
-            }
-            let file = config.policy.file.display().to_string();
-            let report =
-                json!({"v": 1, "file": file, "valid": accepted.is_some(), "findings": findings});
+            let report = json!({
+                "v": 1,
+                "file": config.policy.file.display().to_string(),
+                "valid": accepted.is_some(),
+                "findings": diagnostics.json(),
+            });
             say(&format!("{report}\n"));
         }
-        CheckFormat::Github => {
-            say(&diagnostics.github());
-            loose.iter().for_each(|finding| say(&finding.github()));
-        }
-    }
-    let warned = loose.is_some() || diagnostics.count(Severity::Warning) > 0;
-    match accepted {
-        None => exit::BAD_POLICY,
-        Some(_) if args.strict && warned => exit::FOUND,
-        Some(_) => exit::OK,
+        CheckFormat::Github => say(&diagnostics.github()),
     }
 }
 
@@ -107,30 +102,34 @@ fn loose_file(config: &Config) -> Option<Diagnostics> {
 
 fn summary(config: &Config, accepted: Option<&Accepted>, diagnostics: &Diagnostics) -> String {
     let Some(Accepted { policy, .. }) = accepted else {
-        return format!("{}: refused\n", diagnostics.summary());
-    };
-    let names = policy.allowed_hostnames.len();
-    let wildcards = policy
-        .allowed_hostnames
-        .iter()
-        .filter(|it| it.is_wildcard())
-        .count();
-    let what = match policy.allow_all {
-        true => "allow_all: every name resolves".to_owned(),
-        false => format!(
-            "{names} names ({} exact, {wildcards} wildcard)",
-            names - wildcards
-        ),
+        return format!("{}; the policy is refused\n", diagnostics.summary());
     };
     let mut text = format!(
-        "{}: policy {} ({}): {what}\n",
+        "{}; policy {} ({}), {}\n",
         diagnostics.summary(),
-        policy.name,
-        policy.id
+        printable(&policy.name),
+        printable(&policy.id),
+        allowed(policy),
     );
-    if !policy.allow_all && names > 0 && config.blocked.ancestors == Ancestors::Nxdomain {
+    let has_ancestors = !policy.allow_all && !policy.allowed_hostnames.is_empty();
+    if has_ancestors && config.blocked.ancestors == Ancestors::Nxdomain {
         text += "note: names above allowed ones are NXDOMAIN too. Between boxes and namegate a caching resolver that\n      \
                  minimises queries (RFC 9156) may take that for all names below; there, set blocked.ancestors = \"nodata\".\n";
     }
     text
+}
+
+/// What the policy allows, in a few words.
+fn allowed(policy: &Policy) -> String {
+    let patterns = &policy.allowed_hostnames;
+    let wildcards = patterns.iter().filter(|it| it.is_wildcard()).count();
+    match (policy.allow_all, patterns.len()) {
+        (true, _) => "allow_all: every name resolves".to_owned(),
+        (false, 0) => "no names".to_owned(),
+        (false, 1) => format!("1 name ({})", patterns[0].text()),
+        (false, names) => format!(
+            "{names} names ({} exact, {wildcards} wildcard)",
+            names - wildcards
+        ),
+    }
 }

@@ -68,7 +68,7 @@ const QUESTIONS: [(Type, &str, &str); 8] = [
     (Type::A, "githib.com", "NXDOMAIN  EDE 15"),
     (Type::A, "evil.example", "NXDOMAIN  EDE 15"),
     (Type::TXT, "evil.example", "NXDOMAIN  EDE 15"),
-    (Type::A, "rebind.npmjs.org", "NODATA  EDE 15"),
+    (Type::A, "rebind.npmjs.org", "NODATA    EDE 15"),
 ];
 /// A change that is not live by then never will be.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(10);
@@ -193,15 +193,12 @@ async fn start(args: &DemoArgs, room: &Room, internet: SocketAddr) -> Result<Dae
     loop {
         match Daemon::start(&config).await {
             Err(StartError::NotBound { error, .. }) if config.listen.addresses[0].port() != 0 => {
-                talk(&format!(
-                    "{} is taken ({}); another port will do",
-                    error.address, error.error
-                ));
+                talk(&format!("{error}; another port will do"));
                 config.listen.addresses[0].set_port(0);
             }
-            Err(StartError::Pages { address, .. }) if address.port() != 0 => {
+            Err(StartError::Pages { address, error, .. }) if address.port() != 0 => {
                 talk(&format!(
-                    "{address} is taken; the metrics go to another port"
+                    "cannot serve metrics on {address}: {error}; another port will do"
                 ));
                 config.metrics.listen = Some(SocketAddr::new(address.ip(), 0));
             }

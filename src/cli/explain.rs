@@ -1,18 +1,20 @@
 //! `explain`: would this name resolve, and why. It asks the function that the server asks.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
 
 use super::args::{ExplainArgs, Format};
-use super::{configuration, exit, say, talk};
+use super::ask::{Said, query};
+use super::{configuration, exit, fail, printable, say, talk, talk_of};
 use crate::answer::Reason;
-use crate::answer::special::Special;
-use crate::config::{Config, Types};
-use crate::daemon::{Grants, StartError, compile, reason, select_of};
-use crate::matcher::{Grant, Kinship, Near, Rule, Rules, Verdict, Why};
-use crate::policy::{self, Accepted};
-use crate::wire::{Name, Type};
+use crate::answer::special::{Hit, Special};
+use crate::config::{Ancestors, Config, Types};
+use crate::daemon::{Grants, StartError, compile, local_zones, reason, select_of};
+use crate::matcher::{Denial, Grant, Kinship, Near, Rule, Rules, Verdict, Why};
+use crate::policy::{self, Accepted, Diagnostics, Pattern};
+use crate::wire::{MESSAGE_OCTETS_MAX, Name, Query, Type, UDP_OCTETS};
+
+/// Remarks of `check` about a pattern that allows more than it seems to.
+const CAUTIONS: [&str; 2] = ["NP031", "NP034"];
 
 pub(super) fn explain(args: &ExplainArgs, color: clap::ColorChoice) -> u8 {
     match explained(args, color) {
@@ -28,31 +30,30 @@ pub(super) fn explain(args: &ExplainArgs, color: clap::ColorChoice) -> u8 {
 }
 
 fn explained(args: &ExplainArgs, color: clap::ColorChoice) -> Result<bool, u8> {
-    let kind: Type = args
-        .kind
-        .parse()
-        .map_err(|()| usage(&format!("{:?} is not a record type", args.kind)))?;
-    let names: Vec<Name> = args
-        .names
-        .iter()
-        .map(|name| name_of(name))
-        .collect::<Result<_, _>>()?;
+    let kind = kind_of(&args.kind)?;
+    let names = args.names.iter().map(|name| name_of(name));
+    let names: Vec<Name> = names.collect::<Result<_, _>>()?;
     let config = configuration(&args.files.flags())?;
     let judge = Judge::open(config, color)?;
     let mut all_allowed = true;
-    for (i, name) in names.iter().enumerate() {
-        let opinion = judge.opinion(name, kind);
+    for (i, (name, typed)) in names.iter().zip(&args.names).enumerate() {
+        let opinion = judge.opinion(name, typed, kind);
         all_allowed &= opinion.allowed;
+        let gap = if i > 0 { "\n" } else { "" };
         match args.format {
-            Format::Text => say(&format!(
-                "{}{}",
-                if i > 0 { "\n" } else { "" },
-                judge.text(&opinion)
-            )),
+            Format::Text => say(&format!("{gap}{}", judge.text(&opinion))),
             Format::Json => say(&format!("{}\n", judge.json(&opinion))),
         }
     }
     Ok(all_allowed)
+}
+
+/// ANY has an answer; the other types that no record has are refused or malformed, whatever the name.
+fn kind_of(text: &str) -> Result<Type, u8> {
+    match text.parse::<Type>() {
+        Ok(kind) if kind == Type::ANY || !kind.is_meta() => Ok(kind),
+        _ => Err(usage(&format!("{text:?} is not a type of records"))),
+    }
 }
 
 fn usage(message: &str) -> u8 {
@@ -65,106 +66,140 @@ fn name_of(text: &str) -> Result<Name, u8> {
         .map_err(|error| usage(&format!("{text:?} is not a name: {error}")))
 }
 
-/// A policy compiled as the server compiles it.
-pub(super) struct Judge {
+/// What the server would judge by, read and compiled as the server does it.
+struct Judge {
     config: Config,
     accepted: Accepted,
+    /// What is worth a thought about the policy's patterns.
+    remarks: Diagnostics,
     rules: Rules,
     special: Special,
+    /// The names of the local zones.
+    zones: Vec<Name>,
 }
 
 /// What is thought of a name.
-pub(super) struct Opinion {
-    pub name: Name,
-    pub allowed: bool,
-    pub reason: Reason,
-    pub matched: Option<String>,
-    pub line: Option<u32>,
-    pub nearest: Vec<Near>,
+struct Opinion {
+    name: Name,
     kind: Type,
+    allowed: bool,
+    reason: Reason,
+    /// The answer, where it is known without asking.
+    answer: Option<String>,
+    rule: Option<Rule>,
+    nearest: Vec<Near>,
+    /// Why no policy can list this name, and what is meant perhaps.
+    unlistable: Option<String>,
 }
 
 impl Judge {
     /// Reads the policy; tells what is wrong with it and returns the exit code when it cannot.
-    pub(super) fn open(config: Config, color: clap::ColorChoice) -> Result<Self, u8> {
+    fn open(config: Config, color: clap::ColorChoice) -> Result<Self, u8> {
         let file = config.policy.file.display().to_string();
         let source = std::fs::read(&config.policy.file).map_err(|error| {
-            let missing = StartError::PolicyMissing {
-                file: config.policy.file.clone(),
-                error,
-            };
-            talk(&format!("namegate: {missing}"));
-            exit::NO_FILE
+            let file = config.policy.file.clone();
+            fail(&StartError::PolicyMissing { file, error })
         })?;
-        let accepted =
-            policy::read(&file, &source, &select_of(&config)).map_err(|diagnostics| {
-                talk(
-                    diagnostics
-                        .render(super::colored(color, &std::io::stderr()))
-                        .trim_end(),
-                );
-                exit::BAD_POLICY
-            })?;
-        let grants = Grants::of(&config).map_err(|bad| {
-            let error = StartError::Patterns(bad);
-            talk(&format!("namegate: {error}"));
-            error.exit_code()
+        let select = select_of(&config);
+        let accepted = policy::read(&file, &source, &select).map_err(|diagnostics| {
+            talk_of(&diagnostics, color);
+            exit::BAD_POLICY
         })?;
-        let rules = compile(&accepted.policy, &config, &grants);
+        let grants = Grants::of(&config).map_err(|bad| fail(&StartError::Patterns(bad)))?;
         Ok(Self {
+            zones: local_zones(&config).map_err(|error| fail(&error))?,
+            remarks: policy::lint(&file, &source, &accepted, &select),
+            rules: compile(&accepted.policy, &config, &grants),
+            special: Special::new(),
             config,
             accepted,
-            rules,
-            special: Special::new(),
         })
     }
 
-    /// Judges a name on the road that a query takes: special names, then the policy, then the type.
-    pub(super) fn opinion(&self, name: &Name, kind: Type) -> Opinion {
-        let forwarded = self
-            .config
-            .forward
-            .iter()
-            .any(|forward| name.is_at_or_below(&forward.zone));
-        let mut opinion = Opinion {
+    /// Judges a name on the road that a query takes: local zones, special names, the policy, then the type.
+    fn opinion(&self, name: &Name, typed: &str, kind: Type) -> Opinion {
+        let opinion = Opinion {
             name: *name,
-            allowed: true,
-            reason: Reason::SpecialUse,
-            matched: None,
-            line: None,
-            nearest: Vec::new(),
             kind,
+            allowed: true,
+            reason: Reason::Local,
+            answer: None,
+            rule: None,
+            nearest: Vec::new(),
+            unlistable: None,
         };
-        if !forwarded && self.special.find(name).is_some() {
-            return opinion;
+        if let Some(zone) = self.zones.iter().find(|zone| name.is_at_or_below(zone)) {
+            let answer = Some(format!("what the zone {zone} says"));
+            return Opinion { answer, ..opinion };
+        }
+        let forward = &self.config.forward;
+        let is_forwarded = forward.iter().any(|it| name.is_at_or_below(&it.zone));
+        if let Some(hit) = self.special.find(name).filter(|_| !is_forwarded) {
+            return Opinion {
+                reason: Reason::SpecialUse,
+                answer: special_answer(&hit, name, kind),
+                ..opinion
+            };
         }
         match self.rules.judge(name) {
-            Verdict::Allow(rule) => {
-                opinion.reason = reason(rule);
-                opinion.matched = self.rules.pattern(rule);
-                opinion.line = self.line(rule);
-                if !self.is_served(kind) {
-                    (opinion.allowed, opinion.reason) = (false, Reason::Qtype);
-                }
-            }
-            Verdict::Deny(denial) => {
-                opinion.allowed = false;
-                opinion.reason = match denial.why {
-                    Why::NotListed => Reason::NotListed,
-                    Why::DenyAll => Reason::DenyAll,
-                    Why::BadLabel => Reason::BadLabel,
-                };
-                opinion.nearest = self.rules.nearest(name);
-            }
+            Verdict::Allow(rule) => self.of_allowed(rule, opinion),
+            Verdict::Deny(denial) if self.opens_for_dnssec(kind, denial) => Opinion {
+                reason: Reason::DnssecAncestor,
+                ..opinion
+            },
+            Verdict::Deny(denial) => self.of_denied(denial, typed, opinion),
         }
-        opinion
     }
 
-    fn is_served(&self, kind: Type) -> bool {
-        match &self.config.guard.types {
+    fn of_allowed(&self, rule: Rule, opinion: Opinion) -> Opinion {
+        let is_served = match &self.config.guard.types {
             Types::All => true,
-            Types::Listed(types) => kind == Type::ANY || types.contains(&kind),
+            Types::Listed(types) => opinion.kind == Type::ANY || types.contains(&opinion.kind),
+        };
+        if is_served {
+            let (reason, rule) = (reason(rule), Some(rule));
+            return Opinion {
+                reason,
+                rule,
+                ..opinion
+            };
         }
+        Opinion {
+            allowed: false,
+            reason: Reason::Qtype,
+            rule: Some(rule),
+            answer: Some("NODATA, EDE 15 \"type not served\"".to_owned()),
+            ..opinion
+        }
+    }
+
+    fn of_denied(&self, denial: Denial, typed: &str, opinion: Opinion) -> Opinion {
+        let blocked = &self.config.blocked;
+        let exists = denial.is_ancestor && blocked.ancestors == Ancestors::Nodata;
+        let rcode = if exists { "NODATA" } else { "NXDOMAIN" };
+        Opinion {
+            allowed: false,
+            reason: match denial.why {
+                Why::NotListed => Reason::NotListed,
+                Why::DenyAll => Reason::DenyAll,
+                Why::BadLabel => Reason::BadLabel,
+            },
+            answer: Some(format!(
+                "{rcode}, EDE 15 \"Blocked\", negative TTL {} s",
+                blocked.ttl_s
+            )),
+            nearest: self.rules.nearest(&opinion.name),
+            unlistable: unlistable(typed),
+            ..opinion
+        }
+    }
+
+    /// Validating clients may ask for the keys above what is allowed (`blocked.dnssec_ancestors`).
+    fn opens_for_dnssec(&self, kind: Type, denial: Denial) -> bool {
+        self.config.blocked.dnssec_ancestors
+            && denial.is_ancestor
+            && denial.why == Why::NotListed
+            && matches!(kind, Type::DS | Type::DNSKEY)
     }
 
     /// The line of a pattern of the policy; those of the configuration have none here.
@@ -173,57 +208,61 @@ impl Judge {
             .then(|| self.accepted.lines.get(rule.index as usize).copied())?
     }
 
+    fn at(&self, rule: Rule) -> String {
+        let line = self.line(rule);
+        line.map_or(String::new(), |line| format!("   (line {line})"))
+    }
+
     fn text(&self, opinion: &Opinion) -> String {
+        let Opinion { name, .. } = opinion;
         let policy = &self.accepted.policy;
         let word = if opinion.allowed {
             "ALLOWED"
         } else {
             "BLOCKED"
         };
-        let mut text = format!("{word}  {}\n", opinion.name);
-        let _ = writeln!(
-            text,
-            "  policy   {} ({}) from {}",
-            policy.name,
-            policy.id,
-            self.config.policy.file.display()
+        let mut text = format!("{word}  {name}\n");
+        let mut line = |what: &str, said: &str| text += &format!("  {what:<8} {said}\n");
+        line(
+            "policy",
+            &format!(
+                "{} ({}) from {}",
+                printable(&policy.name),
+                printable(&policy.id),
+                self.config.policy.file.display()
+            ),
         );
-        let _ = writeln!(text, "  rule     {}", self.rule_text(opinion));
+        line("rule", &self.rule_text(opinion));
+        for label in self.cautions(opinion.rule) {
+            line("caution", label);
+        }
         for near in &opinion.nearest {
-            let at = self
-                .line(near.rule)
-                .map_or(String::new(), |line| format!("   (line {line})"));
-            let _ = writeln!(
-                text,
-                "  nearest  {:<20} {}{at}",
-                near.pattern,
-                kinship_text(near, &opinion.name)
-            );
+            let (kinship, at) = (kinship_text(near, name), self.at(near.rule));
+            line("nearest", &format!("{:<20} {kinship}{at}", near.pattern));
         }
-        if opinion.allowed {
-            return text;
+        if let Some(answer) = &opinion.answer {
+            line("answer", answer);
         }
-        let _ = if opinion.reason == Reason::Qtype {
-            writeln!(text, "  answer   NODATA, EDE 15 \"type not served\"")
-        } else {
-            writeln!(
-                text,
-                "  answer   NXDOMAIN, EDE 15 \"Blocked\", negative TTL {} s",
-                self.config.blocked.ttl_s
-            )
-        };
-        let _ = writeln!(text, "  to allow {}", self.remedy(opinion));
+        if !opinion.allowed {
+            line("to allow", &self.remedy(opinion));
+        }
         text
     }
 
     fn rule_text(&self, opinion: &Opinion) -> String {
-        let at = opinion
-            .line
-            .map_or(String::new(), |line| format!("   (line {line})"));
-        let (exact, wildcard) = self.rules.counts();
-        match (opinion.reason, &opinion.matched) {
+        let rule = opinion.rule;
+        let pattern = rule.and_then(|rule| self.rules.pattern(rule));
+        let at = rule.map_or(String::new(), |rule| self.at(rule));
+        match (opinion.reason, pattern) {
+            (Reason::Local, _) => {
+                "a local zone: answered here, whatever the policy says".to_owned()
+            }
             (Reason::SpecialUse, _) => {
                 "a special-use name: answered here, never forwarded".to_owned()
+            }
+            (Reason::DnssecAncestor, _) => {
+                "above an allowed name: its keys may be asked for (blocked.dnssec_ancestors)"
+                    .to_owned()
             }
             (Reason::Qtype, _) => format!(
                 "the name is allowed; type {} is not forwarded (guard.types)",
@@ -232,12 +271,34 @@ impl Judge {
             (Reason::Wildcard, Some(pattern)) => format!("{pattern}{at}   wildcard, any depth"),
             (Reason::Exact, Some(pattern)) => format!("{pattern}{at}   exact"),
             (Reason::AllowAll, _) => "allow_all is true".to_owned(),
-            (other, Some(pattern)) => format!("{pattern}   {other}, by the configuration"),
+            (granted, Some(pattern)) => format!("{pattern}   {}", grant_text(granted)),
             (Reason::DenyAll, None) => "the policy allows nothing".to_owned(),
             (Reason::BadLabel, None) => "a label holds an octet outside A-Z a-z 0-9 - _".to_owned(),
-            (_, None) if exact + wildcard == 1 => "the 1 pattern does not match".to_owned(),
-            (_, None) => format!("none of {} patterns matches", exact + wildcard),
+            (_, None) => match self.patterns() {
+                1 => "the 1 pattern does not match".to_owned(),
+                patterns => format!("none of {patterns} patterns matches"),
+            },
         }
+    }
+
+    fn patterns(&self) -> usize {
+        let (exact, wildcard) = self.rules.counts();
+        exact + wildcard
+    }
+
+    /// What `check` would have said about the pattern that allows a name.
+    fn cautions(&self, rule: Option<Rule>) -> impl Iterator<Item = &str> {
+        let listed = rule.filter(|rule| rule.grant == Grant::Listed);
+        let path = listed.map(|rule| format!("/allowed_hostnames/{}", rule.index));
+        let about = move |it: &&policy::Diagnostic| {
+            let path = path.as_ref();
+            CAUTIONS.contains(&it.code) && path.is_some_and(|path| it.path.ends_with(path))
+        };
+        self.remarks
+            .findings
+            .iter()
+            .filter(about)
+            .map(|it| it.label.as_str())
     }
 
     fn remedy(&self, opinion: &Opinion) -> String {
@@ -247,8 +308,11 @@ impl Judge {
                 opinion.kind
             );
         }
+        if let Some(why) = &opinion.unlistable {
+            return format!("not possible: {why}");
+        }
         if opinion.reason == Reason::BadLabel {
-            return "nothing: no pattern matches such a name".to_owned();
+            return "not possible: no pattern matches such a name".to_owned();
         }
         let last = self.accepted.lines.last();
         let at = last.map_or(String::new(), |line| format!(" (line {line})"));
@@ -257,13 +321,9 @@ impl Judge {
 
     fn json(&self, opinion: &Opinion) -> Value {
         let policy = &self.accepted.policy;
-        let nearest: Vec<Value> = opinion
-            .nearest
-            .iter()
-            .map(|near| json!({"pattern": near.pattern, "kind": near.kinship.word(), "line": self.line(near.rule)}))
-            .collect();
-        let can_be_listed = matches!(opinion.reason, Reason::NotListed | Reason::DenyAll);
-        let fix = can_be_listed.then(|| {
+        let near = |near: &Near| json!({"pattern": near.pattern, "kind": near.kinship.word(), "line": self.line(near.rule)});
+        let is_unlisted = matches!(opinion.reason, Reason::NotListed | Reason::DenyAll);
+        let fix = (is_unlisted && opinion.unlistable.is_none()).then(|| {
             json!({"op": "add", "path": "/egress/allowed_hostnames/-", "value": opinion.name.to_string()})
         });
         json!({
@@ -273,12 +333,41 @@ impl Judge {
             "verdict": if opinion.allowed { "allowed" } else { "blocked" },
             "reason": opinion.reason.word(),
             "policy": {"id": policy.id, "name": policy.name},
-            "matched": opinion.matched,
-            "line": opinion.line,
-            "nearest": nearest,
+            "matched": opinion.rule.and_then(|rule| self.rules.pattern(rule)),
+            "line": opinion.rule.and_then(|rule| self.line(rule)),
+            "nearest": opinion.nearest.iter().map(near).collect::<Vec<_>>(),
             "fix": fix,
         })
     }
+}
+
+/// What is answered from the list of special-use names.
+fn special_answer(hit: &Hit<'_>, name: &Name, kind: Type) -> Option<String> {
+    let octets = query(name, kind);
+    let query = Query::read(&octets).ok()?;
+    let mut reply = Vec::new();
+    hit.write(&query, UDP_OCTETS, MESSAGE_OCTETS_MAX, &mut reply);
+    Some(Said::read(&reply, kind).ok()?.summary())
+}
+
+/// Why a policy would refuse what was typed as a pattern, if it would.
+fn unlistable(typed: &str) -> Option<String> {
+    let flaw = Pattern::parse(typed).err()?;
+    let help = flaw.help.map_or(String::new(), |help| format!("; {help}"));
+    Some(format!("{}{help}", flaw.message))
+}
+
+/// What of policy and configuration grants a name that the list does not have.
+fn grant_text(reason: Reason) -> String {
+    let flag = match reason {
+        Reason::GatewayAgent => "allow_agent_gateway",
+        Reason::GatewayMcp => "allow_mcp_gateway",
+        Reason::Devbox => "allow_devbox_to_devbox",
+        Reason::Mirrors => "allow_runloop_mirrors",
+        Reason::ForwardExempt => return "forwarded, and exempt from the policy".to_owned(),
+        other => return other.to_string(),
+    };
+    format!("{flag} is true, [services] names it")
 }
 
 fn kinship_text(near: &Near, name: &Name) -> String {

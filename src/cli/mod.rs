@@ -15,6 +15,8 @@ use clap::Parser;
 
 use self::args::{Cli, Command, PolicyCommand};
 use crate::config::{self, Config, Flags};
+use crate::daemon::StartError;
+use crate::policy::Diagnostics;
 
 /// Exit codes (SPEC 9), those of sysexits(3) where they fit.
 mod exit {
@@ -22,7 +24,6 @@ mod exit {
     pub(super) const FOUND: u8 = 1;
     pub(super) const USAGE: u8 = 2;
     pub(super) const BAD_POLICY: u8 = 65;
-    pub(super) const NO_FILE: u8 = 66;
     pub(super) const SYSTEM: u8 = 71;
 }
 
@@ -53,6 +54,11 @@ pub fn main() -> ExitCode {
 
 /// The configuration, or the exit code after the faults were told.
 fn configuration(flags: &Flags) -> Result<Config, u8> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let names: Vec<String> = names.collect();
+    for note in config::unknown_variables(names.iter().map(String::as_str)) {
+        talk(&format!("note: {note}"));
+    }
     config::load(flags, &|name| std::env::var(name).ok()).map_err(|error| {
         talk(&error.to_string());
         error.kind.exit_code()
@@ -69,6 +75,30 @@ fn say(text: &str) {
     {
         std::process::exit(exit::OK.into());
     }
+}
+
+/// Says why nothing can be done, and returns the exit code for it.
+fn fail(error: &StartError) -> u8 {
+    talk(&format!("namegate: {error}"));
+    error.exit_code()
+}
+
+/// Draws what is wrong with a policy on stderr.
+fn talk_of(diagnostics: &Diagnostics, color: clap::ColorChoice) {
+    let drawn = diagnostics.render(colored(color, &io::stderr()));
+    talk(drawn.trim_end());
+}
+
+/// A text of the document's or the user's, unable to steer a terminal.
+fn printable(text: &str) -> String {
+    let replaced = |c: char| {
+        if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    text.chars().map(replaced).collect()
 }
 
 /// Writes a line to stderr.

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde_json::json;
 
 use super::args::NewArgs;
-use super::{exit, say, talk};
+use super::{exit, say, talk_of};
 use crate::policy::{self, Select};
 
 pub(super) fn new(args: &NewArgs, color: clap::ColorChoice) -> u8 {
@@ -13,20 +13,7 @@ pub(super) fn new(args: &NewArgs, color: clap::ColorChoice) -> u8 {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    let document = json!({
-        "id": format!("local_{}", args.name),
-        "name": args.name,
-        "egress": {
-            "allow_all": false,
-            "allow_devbox_to_devbox": false,
-            "allowed_hostnames": args.allow,
-            "allow_agent_gateway": false,
-            "allow_mcp_gateway": false,
-        },
-        "create_time_ms": now_ms,
-        "update_time_ms": now_ms,
-    });
-    let text = format!("{document:#}\n");
+    let text = document(args, now_ms);
     // What we print is what we would take.
     match policy::read("policy.json", text.as_bytes(), &Select::Only) {
         Ok(_) => {
@@ -34,12 +21,35 @@ pub(super) fn new(args: &NewArgs, color: clap::ColorChoice) -> u8 {
             exit::OK
         }
         Err(diagnostics) => {
-            talk(
-                diagnostics
-                    .render(super::colored(color, &std::io::stderr()))
-                    .trim_end(),
-            );
+            talk_of(&diagnostics, color);
             exit::BAD_POLICY
         }
     }
+}
+
+/// The fields in the order of the published schema, which is that of a reader's questions.
+fn document(args: &NewArgs, now_ms: u64) -> String {
+    let quoted = |text: &String| json!(text).to_string();
+    let hostnames: Vec<String> = args.allow.iter().map(quoted).collect();
+    let hostnames = match hostnames.as_slice() {
+        [] => String::new(),
+        some => format!("\n      {}\n    ", some.join(",\n      ")),
+    };
+    let (id, name) = (json!(format!("local_{}", args.name)), json!(args.name));
+    format!(
+        r#"{{
+  "id": {id},
+  "name": {name},
+  "egress": {{
+    "allow_all": false,
+    "allow_devbox_to_devbox": false,
+    "allowed_hostnames": [{hostnames}],
+    "allow_agent_gateway": false,
+    "allow_mcp_gateway": false
+  }},
+  "create_time_ms": {now_ms},
+  "update_time_ms": {now_ms}
+}}
+"#
+    )
 }

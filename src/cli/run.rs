@@ -7,7 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::RunArgs;
-use super::{configuration, exit, talk};
+use super::{configuration, exit, fail};
 use crate::config::Config;
 use crate::daemon::{Daemon, Phase, StartError};
 use crate::telemetry;
@@ -32,10 +32,7 @@ pub(super) fn on_runtime(serve: impl Future<Output = Result<u8, StartError>>) ->
         Ok(runtime) => runtime.block_on(serve),
         Err(error) => Err(StartError::Io(error)),
     };
-    served.unwrap_or_else(|error| {
-        talk(&format!("namegate: {error}"));
-        error.exit_code()
-    })
+    served.unwrap_or_else(|error| fail(&error))
 }
 
 async fn serve(config: &Config) -> Result<u8, StartError> {

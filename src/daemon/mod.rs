@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use self::reload::Reloads;
+use self::reload::{First, Reloads};
 use self::state::State;
 use self::zones::ZoneFiles;
 pub use fetch::Known;
@@ -65,10 +65,12 @@ impl Daemon {
             Some(address) => Some(listen_for_pages(address).await?),
             None => None,
         };
+        let (zone_files, zones) = ZoneFiles::open(config).map_err(StartError::Zones)?;
+        let first = First::read(config)?;
+        // The query log says "start": it is opened when little is left that could fail.
         let telemetry =
             Arc::new(Telemetry::open(&config.log).map_err(|error| StartError::log(config, error))?);
-        let (zone_files, zones) = ZoneFiles::open(config).map_err(StartError::Zones)?;
-        let (reloads, live, poke) = Reloads::open(config, grants.clone(), telemetry.clone())?;
+        let (reloads, live, poke) = Reloads::open(first, config, grants.clone(), telemetry.clone());
         let road = Arc::new(Road::new(
             config,
             &grants,
@@ -163,6 +165,15 @@ pub enum Phase {
     Stopping,
 }
 
+/// The names of the local zones, the files being read once: for those who ask what would be served.
+///
+/// # Errors
+/// Every fault of every zone file.
+pub fn local_zones(config: &Config) -> Result<Vec<Name>, StartError> {
+    let (_, zones) = ZoneFiles::open(config).map_err(StartError::Zones)?;
+    Ok(zones.apexes().copied().collect())
+}
+
 /// The resolvers of the configuration.
 fn upstreams(config: &Config, own: &[SocketAddr]) -> Result<Upstreams, StartError> {
     let resolved = |servers: &[Server]| -> Result<Vec<(SocketAddr, Over)>, StartError> {
@@ -194,6 +205,6 @@ fn upstreams(config: &Config, own: &[SocketAddr]) -> Result<Upstreams, StartErro
 }
 
 async fn listen_for_pages(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let failed = |error| StartError::Pages { address, error };
-    TcpListener::bind(address).await.map_err(failed)
+    let no_pages = |error| StartError::no_pages(address, error);
+    TcpListener::bind(address).await.map_err(no_pages)
 }

@@ -1,12 +1,16 @@
 //! From the policy file to the policy in force, again and again.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
+
+use nix::errno::Errno;
+use sd_notify::NotifyState;
 
 use super::live::{Grants, Live};
 use super::road::Road;
 use super::start_error::StartError;
-use crate::config::{AtStart, Config};
+use crate::config::{self, AtStart, Config};
 use crate::policy::watch::{Method, Poke, Settings, Sight, Watch};
 use crate::policy::{Accepted, Diagnostics, Policy, Select};
 use crate::telemetry::{self, Telemetry};
@@ -20,6 +24,46 @@ pub fn select_of(config: &Config) -> Select {
     }
 }
 
+/// The policy file as it was when we started.
+pub(super) struct First {
+    watch: Watch,
+    poke: Poke,
+    sight: Sight,
+}
+
+impl First {
+    /// Reads the policy for the first time.
+    ///
+    /// # Errors
+    /// When there is none, or it is none, and the configuration does not say to wait for it.
+    pub(super) fn read(config: &Config) -> Result<Self, StartError> {
+        let (mut watch, poke) = Watch::open(Settings {
+            file: config.policy.file.clone(),
+            select: select_of(config),
+            poll_every: config.policy.poll_every,
+            settle: config.policy.settle,
+        });
+        let sight = bearable(watch.load(), &config.policy)?;
+        Ok(Self { watch, poke, sight })
+    }
+}
+
+/// What was seen, unless the configuration says not to start with it.
+fn bearable(sight: Sight, policy: &config::Policy) -> Result<Sight, StartError> {
+    let missing = |error: io::Error| StartError::PolicyMissing {
+        file: policy.file.clone(),
+        error,
+    };
+    match sight {
+        Sight::Rejected { diagnostics, .. } if policy.on_invalid_at_start == AtStart::Exit => {
+            Err(StartError::PolicyInvalid(Box::new(diagnostics)))
+        }
+        Sight::Missing if policy.on_missing == AtStart::Exit => Err(missing(Errno::ENOENT.into())),
+        Sight::Unreadable(error) if policy.on_missing == AtStart::Exit => Err(missing(error)),
+        sight => Ok(sight),
+    }
+}
+
 /// The policy file, and what becomes of each change to it.
 pub(super) struct Reloads {
     watch: Watch,
@@ -30,23 +74,14 @@ pub(super) struct Reloads {
 }
 
 impl Reloads {
-    /// Reads the policy for the first time.
-    ///
-    /// # Errors
-    /// When there is none, or it is none, and the configuration does not say to wait for it.
+    /// Puts in force what was read first; none or a refused one allows nothing.
     pub(super) fn open(
+        first: First,
         config: &Config,
         grants: Grants,
         telemetry: Arc<Telemetry>,
-    ) -> Result<(Self, Live, Poke), StartError> {
-        let settings = Settings {
-            file: config.policy.file.clone(),
-            select: select_of(config),
-            poll_every: config.policy.poll_every,
-            settle: config.policy.settle,
-        };
-        let (mut watch, poke) = Watch::open(settings);
-        let first = watch.load();
+    ) -> (Self, Live, Poke) {
+        let First { watch, poke, sight } = first;
         let mut reloads = Self {
             watch,
             config: config.clone(),
@@ -54,41 +89,22 @@ impl Reloads {
             telemetry,
             generation: 0,
         };
-        let live = reloads.first(first)?;
+        let live = reloads.first(sight);
         reloads.tell_health();
-        Ok((reloads, live, poke))
+        (reloads, live, poke)
     }
 
-    fn first(&mut self, sight: Sight) -> Result<Live, StartError> {
-        let at_start = &self.config.policy;
+    fn first(&mut self, sight: Sight) -> Live {
         match sight {
             Sight::Applied {
                 accepted, sha256, ..
-            } => Ok(self.put_in_force(&accepted, sha256, None)),
-            Sight::Rejected { diagnostics, .. }
-                if at_start.on_invalid_at_start == AtStart::Exit =>
-            {
-                Err(StartError::PolicyInvalid(Box::new(diagnostics)))
-            }
-            Sight::Missing if at_start.on_missing == AtStart::Exit => {
-                let error = std::io::ErrorKind::NotFound.into();
-                Err(StartError::PolicyMissing {
-                    file: at_start.file.clone(),
-                    error,
-                })
-            }
-            Sight::Unreadable(error) if at_start.on_missing == AtStart::Exit => {
-                Err(StartError::PolicyMissing {
-                    file: at_start.file.clone(),
-                    error,
-                })
-            }
+            } => self.put_in_force(&accepted, sha256, None),
             Sight::Rejected { diagnostics, .. } => {
                 self.reject(&diagnostics);
-                Ok(self.deny_all())
+                self.deny_all()
             }
             Sight::Missing | Sight::Unreadable(_) | Sight::Unchanged | Sight::Health(_) => {
-                Ok(self.deny_all())
+                self.deny_all()
             }
         }
     }
@@ -111,7 +127,7 @@ impl Reloads {
                     noticed,
                     ..
                 } => {
-                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Reloading]);
+                    tell_of_reload();
                     self.apply(&road, &accepted, sha256, noticed);
                     tell_supervisor(&road);
                 }
@@ -206,22 +222,29 @@ impl Reloads {
 
 /// Tells systemd that we are ready, and with which policy.
 pub(super) fn tell_supervisor(road: &Road) {
-    let live = road.live();
+    let status = status(&road.live());
+    let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+}
+
+/// Tells systemd that a policy is about to take the place of another. It wants to know when, too (sd_notify(3)).
+fn tell_of_reload() {
+    let since = NotifyState::monotonic_usec_now();
+    let reloading = std::iter::once(NotifyState::Reloading).chain(since);
+    let _ = sd_notify::notify(&reloading.collect::<Vec<_>>());
+}
+
+/// The policy in force, as `systemctl status` shows it.
+fn status(live: &Live) -> String {
+    if live.generation == 0 {
+        return "no valid policy yet, every name is denied".to_owned();
+    }
     let (exact, wildcard) = live.rules.counts();
-    let status = match live.rules.allows_all() {
-        true => format!("policy {} gen {}, allow_all", live.name, live.generation),
-        false => format!(
-            "policy {} gen {}, {} names",
-            live.name,
-            live.generation,
-            exact + wildcard
-        ),
+    let allowed = match (live.rules.allows_all(), exact + wildcard) {
+        (true, _) => "allow_all".to_owned(),
+        (false, 1) => "1 name".to_owned(),
+        (false, names) => format!("{names} names"),
     };
-    let ready = [
-        sd_notify::NotifyState::Ready,
-        sd_notify::NotifyState::Status(&status),
-    ];
-    let _ = sd_notify::notify(&ready);
+    format!("policy {} gen {}, {allowed}", live.name, live.generation)
 }
 
 /// Octets as hexadecimal digits.

@@ -9,7 +9,7 @@ use super::live::BadPattern;
 use crate::answer::upstream::NoSystemResolver;
 use crate::answer::zone::ZoneError;
 use crate::config::{Config, Sink};
-use crate::front::{NotBound, owner_of};
+use crate::front::{NotBound, Transport, owner_of};
 use crate::policy::Diagnostics;
 
 /// What stands in the way of serving.
@@ -52,6 +52,8 @@ pub enum StartError {
         address: SocketAddr,
         /// What the system said.
         error: io::Error,
+        /// The program that has the port, where it can be seen.
+        owner: Option<String>,
     },
     /// The system refuses something else.
     Io(io::Error),
@@ -59,10 +61,17 @@ pub enum StartError {
 
 impl StartError {
     pub(super) fn not_bound(error: NotBound) -> Self {
-        let owner = (error.error.kind() == io::ErrorKind::AddrInUse)
-            .then(|| owner_of(error.address, error.transport))
-            .flatten();
+        let owner = owner(&error.error, error.address, error.transport);
         Self::NotBound { error, owner }
+    }
+
+    pub(super) fn no_pages(address: SocketAddr, error: io::Error) -> Self {
+        let owner = owner(&error, address, Transport::Tcp);
+        Self::Pages {
+            address,
+            error,
+            owner,
+        }
     }
 
     pub(super) fn log(config: &Config, error: io::Error) -> Self {
@@ -76,19 +85,13 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::PolicyInvalid(_) => 65,
-            Self::PolicyMissing { .. } => 66,
             Self::NoUpstream(error) if error.naming_us.is_empty() => 69,
+            Self::PolicyMissing { error, .. } => unless_forbidden(error, 66),
             Self::NotBound {
                 error: NotBound { error, .. },
                 ..
             }
-            | Self::Pages { error, .. } => {
-                if error.kind() == io::ErrorKind::PermissionDenied {
-                    77
-                } else {
-                    71
-                }
-            }
+            | Self::Pages { error, .. } => unless_forbidden(error, 71),
             Self::NoUpstream(_)
             | Self::Loop(_)
             | Self::Patterns(_)
@@ -102,13 +105,23 @@ impl StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PolicyMissing { file, error } => write!(
+            Self::PolicyMissing { file, error } if is_forbidden(error) => write!(
                 f,
-                "no policy at {}: {error}\n  help: write one with `namegate policy new --name NAME --allow LIST > {0}`, \
-                 or set policy.on_missing = \"deny_all\" to wait for it",
+                "cannot read the policy {}: {error}\n  help: let this user read the file, and enter its directory",
                 file.display()
             ),
-            Self::PolicyInvalid(diagnostics) => f.write_str(diagnostics.render(false).trim_end()),
+            Self::PolicyMissing { file, error } => write!(
+                f,
+                "no policy at {}: {error}\n  help: name it with --policy, write one with `namegate policy new`, \
+                 or have `run` wait for it: policy.on_missing = \"deny_all\"",
+                file.display()
+            ),
+            Self::PolicyInvalid(diagnostics) => write!(
+                f,
+                "the policy is refused, {}\n\n{}",
+                diagnostics.summary(),
+                diagnostics.render(false).trim_end()
+            ),
             Self::Patterns(bad) => {
                 f.write_str("the configuration names patterns that are none")?;
                 bad.iter().try_for_each(|it| write!(f, "\n  {it}"))
@@ -138,10 +151,15 @@ impl fmt::Display for StartError {
                     file.display()
                 )
             }
-            Self::Pages { address, error } => write!(
-                f,
-                "cannot serve metrics on {address}: {error}\n  help: set metrics.listen, or --metrics off"
-            ),
+            Self::Pages {
+                address,
+                error,
+                owner,
+            } => {
+                write!(f, "cannot serve metrics on {address}: {error}")?;
+                held_by(f, error, owner.as_deref())?;
+                f.write_str("\n  help: --metrics with another address, or --metrics off")
+            }
             Self::Io(error) => write!(f, "{error}"),
         }
     }
@@ -149,19 +167,40 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+fn is_forbidden(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+}
+
+fn unless_forbidden(error: &io::Error, code: u8) -> u8 {
+    if is_forbidden(error) { 77 } else { code }
+}
+
+/// Who holds an address, if that is what is wrong with it.
+fn owner(error: &io::Error, address: SocketAddr, transport: Transport) -> Option<String> {
+    let is_taken = error.kind() == io::ErrorKind::AddrInUse;
+    is_taken.then(|| owner_of(address, transport)).flatten()
+}
+
+fn held_by(f: &mut fmt::Formatter<'_>, error: &io::Error, owner: Option<&str>) -> fmt::Result {
+    if error.kind() != io::ErrorKind::AddrInUse {
+        return Ok(());
+    }
+    match owner {
+        Some(owner) => write!(f, "\n  it is held by {owner}"),
+        None => f.write_str("\n  by whom cannot be seen without being root"),
+    }
+}
+
 fn not_bound(f: &mut fmt::Formatter<'_>, error: &NotBound, owner: Option<&str>) -> fmt::Result {
     write!(f, "{error}")?;
+    held_by(f, &error.error, owner)?;
     if error.error.kind() == io::ErrorKind::AddrInUse {
-        match owner {
-            Some(owner) => write!(f, "\n  it is held by {owner}")?,
-            None => f.write_str("\n  by whom cannot be seen without being root")?,
-        }
         f.write_str(
             "\n  help: stop that program, or listen elsewhere: --listen 127.0.0.153:53 \
              (another loopback address) or --listen 127.0.0.1:1053 (another port)",
         )?;
     }
-    if error.error.kind() == io::ErrorKind::PermissionDenied {
+    if is_forbidden(&error.error) {
         f.write_str(
             "\n  help: ports below 1024 need CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities), root, \
              or sysctl net.ipv4.ip_unprivileged_port_start=53; or --listen 127.0.0.1:1053",

@@ -193,8 +193,8 @@ impl Diagnostic {
             "code": self.code,
             "severity": self.severity.word(),
             "path": self.path,
-            "line": self.line,
-            "column": self.column,
+            "line": (self.line > 0).then_some(self.line),
+            "column": (self.column > 0).then_some(self.column),
             "message": self.message,
             "help": self.help,
         })
@@ -229,6 +229,14 @@ impl Diagnostics {
             findings: vec![finding],
             file: file.to_owned(),
             counts,
+        }
+    }
+
+    /// Adds what else was found about the document.
+    pub fn add(&mut self, others: Self) {
+        self.findings.extend(others.findings);
+        for (count, more) in self.counts.iter_mut().zip(others.counts) {
+            *count += more;
         }
     }
 
