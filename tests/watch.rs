@@ -239,7 +239,7 @@ async fn mixtures_are_not_told(mut bench: Bench) {
         .policy
         .allowed_hostnames
         .iter()
-        .map(|it| it.text())
+        .map(|it| it.text().to_owned())
         .collect();
     assert_eq!(hosts, ["cc.com", "dd.com"]);
     assert_eq!(octets, texts[1].len());
