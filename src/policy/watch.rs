@@ -7,9 +7,9 @@
 //! # When a content is believed
 //!
 //! A file can be read while it is being written, and half a policy must not become the law. So what
-//! is read counts at once only after an event that says that a write of this very file is over (it
-//! was closed after writing, or moved or linked into place), and only if it parses and no event says
-//! that it changed during the reading. Any other news (a write that was not closed, a poll that
+//! is read counts at once only after word that a write of this very file is over (it was closed after
+//! writing, moved into place, a symbolic link now leads to it, or the operator poked), and only if it
+//! parses and no event says that it changed during the reading. Any other news (a write that was not closed, a poll that
 //! finds other octets) counts when two reads at least `settle` apart found the same octets and no
 //! event came for as long. What does not parse is read again after 100, 300 and 900 ms before it is
 //! called rejected, and so is a file that is missing or unreadable. An event begins the look anew;
