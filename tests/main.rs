@@ -8,6 +8,7 @@ mod alloc;
 mod deploy;
 mod readme;
 mod schema;
+mod script;
 mod telemetry;
 mod tidy;
 mod vectors;

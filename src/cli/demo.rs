@@ -20,7 +20,11 @@ use crate::policy::Pattern;
 use crate::wire::{Name, Rcode, Type};
 
 /// The zones of the demo's internet.
-const ZONES: [(&str, &str); 6] = [
+const ZONES: [(&str, &str); 7] = [
+    (
+        "githib.com.zone",
+        include_str!("../../zones/demo/githib.com.zone"),
+    ),
     (
         "github.com.zone",
         include_str!("../../zones/demo/github.com.zone"),

@@ -11,7 +11,8 @@ use crate::answer::cache::Asked;
 /// Fetches on their way, by question.
 ///
 /// A fetch runs in a task of its own, so that no client's leaving ends it for the
-/// others. There are never more than queries in flight.
+/// others. Each begins with a query in flight and ends within the time of a question,
+/// so there are at most as many as queries can come to wait in that time.
 pub(super) struct Flights<T>(Mutex<HashMap<Asked, watch::Receiver<Option<T>>>>);
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {

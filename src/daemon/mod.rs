@@ -1,5 +1,6 @@
 //! The corridor: wires the rooms, carries each query through them, reloads, stops.
 
+mod fetch;
 mod flight;
 mod live;
 mod probe;
@@ -21,9 +22,10 @@ use tokio::task::JoinSet;
 use self::reload::{First, Reloads};
 use self::state::State;
 use self::zones::ZoneFiles;
+pub use fetch::Known;
 pub use live::{BadPattern, Grants, Live, compile, reason};
 pub use reload::select_of;
-pub use road::{Known, Pending, Road};
+pub use road::{Pending, Road};
 pub use start_error::StartError;
 
 use crate::answer::upstream::{Over, Sockets, Upstreams, system_resolvers};

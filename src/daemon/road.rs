@@ -7,20 +7,20 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::flight::Flights;
+use super::fetch::{Fetcher, Known};
 use super::live::{Grants, Live, reason};
 use super::rate::Rates;
 use crate::answer::blocked::Room;
-use crate::answer::cache::{Asked, Cache, Entry, Footprint, Found, Kind, Lease};
-use crate::answer::guard::{Caps, Finding, Guarded, Step as Trod, Trail};
+use crate::answer::cache::{Asked, Cache, Entry, Found};
+use crate::answer::guard::Guarded;
 use crate::answer::special::Special;
-use crate::answer::upstream::{Failure, Question, Upstreams};
+use crate::answer::upstream::Upstreams;
 use crate::answer::zone::Zones;
 use crate::answer::{Desk, Outcome, Reason};
 use crate::config::{Config, PrivateAnswers, Types};
@@ -28,47 +28,26 @@ use crate::front::{self, Client, Step, Transport};
 use crate::matcher::{Denial, Grant, Rule, Rules, Verdict, Why};
 use crate::telemetry::{self, Done, Telemetry};
 use crate::wire::{
-    Age, CLASS_IN, Ede, Head, MESSAGE_OCTETS_MAX, Malformed, Message, Query, Rcode, Section, Type,
+    Age, CLASS_IN, Ede, Head, MESSAGE_OCTETS_MAX, Malformed, Query, Rcode, Section, Type,
     Unreadable, reply, reply_unreadable,
 };
 
-/// A question is answered or given up within this: glibc gives up at 5 s.
-const QUESTION_TIME: Duration = Duration::from_secs(4);
-/// RFC 8767 §5: a client with a stale answer at hand waits no longer than this.
-const STALE_PATIENCE: Duration = Duration::from_millis(1800);
 /// RFC 8767 §4: what a stale answer says of its life.
 const STALE_TTL_S: u32 = 30;
-/// RFC 9520 §3.2: a failure is remembered for at least 1 s; also the pause before upstream is asked about a stale name again.
-const FAILURE_TIME: Duration = Duration::from_secs(5);
 /// RFC 8482 §4.2: what ANY is told, CPU and OS as character strings.
 const ANY_HINFO: &[u8] = b"\x07RFC8482\x00";
 const ANY_TTL_S: u32 = 3600;
-
-/// What is known about a question.
-pub struct Known {
-    finding: Finding,
-    /// Why nothing is.
-    failed: Option<Reason>,
-}
-
-impl Footprint for Known {
-    fn footprint(&self) -> usize {
-        self.finding.footprint()
-    }
-}
 
 /// The corridor, with all its desks.
 pub struct Road {
     manners: Manners,
     live: ArcSwap<Live>,
     zones: ArcSwap<Zones>,
-    special: Special,
-    cache: Arc<Cache<Known>>,
-    upstreams: Arc<Upstreams>,
+    special: Arc<Special>,
+    fetcher: Fetcher,
     /// Patterns that may answer with private addresses.
     private_allowed: Rules,
     inflight: Arc<Semaphore>,
-    flights: Arc<Flights<Arc<Entry<Known>>>>,
     rates: Option<Rates>,
     telemetry: Arc<Telemetry>,
     /// The port from which we ask ourselves, on this machine; 0: none. Such queries are nobody's figures.
@@ -83,8 +62,6 @@ struct Manners {
     dnssec_ancestors: bool,
     private_answers: PrivateAnswers,
     types: Types,
-    caps: Caps,
-    serve_stale: Duration,
     prefetch: bool,
     version: String,
     identity: String,
@@ -113,7 +90,7 @@ pub struct Pending {
     began: Instant,
     live: Arc<Live>,
     errand: Errand,
-    _place: OwnedSemaphorePermit,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 /// What it waits for.
@@ -135,6 +112,7 @@ impl Road {
         upstreams: Upstreams,
         telemetry: Arc<Telemetry>,
     ) -> Self {
+        let special = Arc::new(Special::new());
         let private_allowed = Rules::builder()
             .grant(Grant::Listed, &grants.private_allowed_for)
             .build();
@@ -146,23 +124,16 @@ impl Road {
                 dnssec_ancestors: config.blocked.dnssec_ancestors,
                 private_answers: config.guard.private_answers,
                 types: config.guard.types.clone(),
-                caps: Caps {
-                    positive_s: config.cache.max_ttl_s,
-                    negative_s: config.cache.max_negative_ttl_s,
-                },
-                serve_stale: config.cache.serve_stale,
                 prefetch: config.cache.prefetch,
                 version: config.listen.version.clone(),
                 identity: config.listen.identity.clone(),
             },
             live: ArcSwap::from_pointee(live),
             zones: ArcSwap::from_pointee(zones),
-            special: Special::new(),
-            cache: Arc::new(Cache::new(config.cache.bytes)),
-            upstreams: Arc::new(upstreams),
+            fetcher: Fetcher::new(config, upstreams, special.clone()),
+            special,
             private_allowed,
             inflight: Arc::new(Semaphore::new(config.listen.max_inflight)),
-            flights: Arc::new(Flights::new()),
             rates: Rates::new(config.listen.rate_per_client, Instant::now()),
             telemetry,
             probe_port: AtomicU16::new(0),
@@ -196,12 +167,12 @@ impl Road {
 
     /// The cache, for its figures.
     pub fn cache(&self) -> &Cache<Known> {
-        &self.cache
+        self.fetcher.cache()
     }
 
     /// The resolvers, for their figures.
     pub fn upstreams(&self) -> &Upstreams {
-        &self.upstreams
+        self.fetcher.upstreams()
     }
 }
 
@@ -239,7 +210,7 @@ impl front::Road for Road {
         }
         // The operator may take a special name for his own by forwarding it.
         if let Some(hit) = self.special.find(query.name())
-            && !self.upstreams.forwards(query.name())
+            && !self.upstreams().forwards(query.name())
         {
             let room = self.room(&visit);
             let rcode = hit.write(&query, room.payload, room.limit, out);
@@ -258,7 +229,7 @@ impl front::Road for Road {
             return step;
         }
         let asked = asked(&query);
-        match self.cache.find(&asked, now) {
+        match self.cache().find(&asked, now) {
             Found::Fresh { entry, due } => {
                 if due && self.manners.prefetch {
                     self.refresh(asked);
@@ -288,7 +259,7 @@ impl front::Road for Road {
         let _ = match pending.errand {
             Errand::Zone(zones) => self.answer_from_zone(&visit, &zones, out).await,
             Errand::Upstream { pass, stale } => {
-                let entry = self.fetch_or_stale(asked(&query), stale).await;
+                let entry = self.fetcher.fetch_or_stale(asked(&query), stale).await;
                 let now = tokio::time::Instant::now().into_std();
                 self.tell(&visit, pass, &entry, Desk::Upstream, now, out)
             }
@@ -635,9 +606,11 @@ impl Road {
 impl Road {
     /// Sets a query aside, if there is room for one more.
     fn wait(&self, visit: &Visit<'_>, errand: Errand, out: &mut Vec<u8>) -> Step<Pending> {
-        let Ok(place) = self.inflight.clone().try_acquire_owned() else {
+        let place = self.inflight.clone().try_acquire_owned().ok();
+        // A zone answers from memory: it goes on when those who wait for upstream are too many (SPEC 6).
+        if place.is_none() && matches!(errand, Errand::Upstream { .. }) {
             return self.overload(visit, errand, out);
-        };
+        }
         Step::Later(Pending {
             octets: visit.query.octets().into(),
             client: visit.client,
@@ -654,9 +627,7 @@ impl Road {
             stale: Some(entry),
         } = errand
         {
-            let held = self
-                .cache
-                .hold(&asked(&visit.query), &entry, FAILURE_TIME, visit.began);
+            let held = self.fetcher.hold(&asked(&visit.query), &entry, visit.began);
             return self.tell(visit, pass, &held, Desk::Cache, visit.began, out);
         }
         let ede = Ede {
@@ -703,47 +674,6 @@ impl Road {
         self.replied(visit, None, Desk::Zone, Reason::Local, answer.rcode, None)
     }
 
-    /// What upstream says now, or what it said before when it takes too long or fails (RFC 8767 §5).
-    async fn fetch_or_stale(
-        &self,
-        asked: Asked,
-        stale: Option<Arc<Entry<Known>>>,
-    ) -> Arc<Entry<Known>> {
-        let fetched = self.fetch(asked);
-        let Some(stale) = stale else {
-            return fetched.await;
-        };
-        let fetched = tokio::time::timeout(STALE_PATIENCE, fetched).await;
-        match fetched {
-            Ok(entry) if entry.value().failed.is_none() || entry.is_overdue() => entry,
-            Ok(_) | Err(_) => {
-                let now = tokio::time::Instant::now().into_std();
-                self.cache.hold(&asked, &stale, FAILURE_TIME, now)
-            }
-        }
-    }
-
-    /// Asks upstream, together with everybody who asks the same.
-    async fn fetch(&self, asked: Asked) -> Arc<Entry<Known>> {
-        let fetch = Fetch {
-            cache: self.cache.clone(),
-            upstreams: self.upstreams.clone(),
-            caps: self.manners.caps,
-            serve_stale: self.manners.serve_stale,
-        };
-        let landed = Flights::join(&self.flights, asked, || fetch.run(asked)).await;
-        landed.unwrap_or_else(|| {
-            let now = tokio::time::Instant::now().into_std();
-            let lease = Lease {
-                kind: Kind::Failure,
-                fresh: Duration::ZERO,
-                stale: Duration::ZERO,
-            };
-            self.cache
-                .keep(&asked, failure(&Failure::NoServer), lease, now)
-        })
-    }
-
     /// Fetches a popular answer again before it goes, if there is room; nobody waits for it.
     fn refresh(self: &Arc<Self>, asked: Asked) {
         let Ok(place) = self.inflight.clone().try_acquire_owned() else {
@@ -752,95 +682,8 @@ impl Road {
         let road = self.clone();
         tokio::spawn(async move {
             let _place = place;
-            road.fetch(asked).await;
+            road.fetcher.fetch(asked).await;
         });
-    }
-}
-
-/// What a fetch needs; it outlives the query that began it.
-struct Fetch {
-    cache: Arc<Cache<Known>>,
-    upstreams: Arc<Upstreams>,
-    caps: Caps,
-    serve_stale: Duration,
-}
-
-impl Fetch {
-    /// Asks, follows, and keeps what was found. A failure does not take the place of what was known.
-    async fn run(self, asked: Asked) -> Arc<Entry<Known>> {
-        let trodden = self.tread(asked).await;
-        let now = tokio::time::Instant::now().into_std();
-        match trodden {
-            Ok(trail) => {
-                let kind = if trail.is_negative() {
-                    Kind::Negative
-                } else {
-                    Kind::Positive
-                };
-                let fresh = Duration::from_secs(trail.ttl_s().into());
-                let lease = Lease {
-                    kind,
-                    fresh,
-                    stale: self.serve_stale,
-                };
-                self.cache.keep(
-                    &asked,
-                    Known {
-                        finding: trail.finish(),
-                        failed: None,
-                    },
-                    lease,
-                    now,
-                )
-            }
-            Err(failed) => match self.cache.find(&asked, now) {
-                Found::Stale(entry) => self.cache.hold(&asked, &entry, FAILURE_TIME, now),
-                // A refresh that failed leaves what is still good.
-                Found::Fresh { entry, .. } if entry.value().failed.is_none() => entry,
-                Found::Fresh { .. } | Found::Nothing => {
-                    let lease = Lease {
-                        kind: Kind::Failure,
-                        fresh: FAILURE_TIME,
-                        stale: Duration::ZERO,
-                    };
-                    self.cache.keep(&asked, failure(&failed), lease, now)
-                }
-            },
-        }
-    }
-
-    /// Follows the question to its end, with as many questions as its chain takes.
-    async fn tread(&self, asked: Asked) -> Result<Trail, Failure> {
-        let deadline = tokio::time::Instant::now() + QUESTION_TIME;
-        let Asked {
-            name,
-            kind,
-            dnssec_ok,
-            checking_disabled,
-        } = asked;
-        let mut question = Question {
-            name,
-            kind,
-            dnssec_ok,
-            checking_disabled,
-        };
-        let mut trail = Trail::new(name, kind, dnssec_ok, self.caps);
-        loop {
-            let answer = self.upstreams.ask(&question, deadline).await?;
-            let message =
-                Message::read(&answer.octets).expect("upstream gives whole messages only");
-            match trail.follow(&message) {
-                Ok(Trod::Done) => return Ok(trail),
-                Ok(Trod::Ask(next)) => question.name = next,
-                Err(_) => {
-                    let text: Box<[u8]> = (*b"the chain of aliases cannot be followed").into();
-                    return Err(Failure::Failed {
-                        rcode: Rcode::SERVFAIL,
-                        ede: Some((Ede::OTHER, text)),
-                    });
-                }
-            }
-        }
     }
 }
 
@@ -863,42 +706,6 @@ fn stale_ede(rcode: Rcode) -> Ede<'static> {
     Ede {
         code,
         text: b"upstream does not answer",
-    }
-}
-
-/// What is said when upstream cannot be asked.
-fn failure(failure: &Failure) -> Known {
-    let (reason, finding) = match failure {
-        Failure::Timeout => (
-            Reason::UpstreamTimeout,
-            Finding::failure(Ede::NO_REACHABLE_AUTHORITY, "no upstream answered in time"),
-        ),
-        Failure::Unreachable => (
-            Reason::UpstreamUnreachable,
-            Finding::failure(Ede::NETWORK_ERROR, "no upstream could be reached"),
-        ),
-        Failure::NoServer => (
-            Reason::UpstreamUnreachable,
-            Finding::failure(Ede::NO_REACHABLE_AUTHORITY, "no upstream is configured"),
-        ),
-        Failure::Failed { ede: Some(ede), .. } => {
-            let finding = Finding {
-                ede: Some(ede.clone()),
-                ..Finding::failure(Ede::OTHER, "")
-            };
-            (Reason::UpstreamServfail, finding)
-        }
-        Failure::Failed { ede: None, rcode } => (
-            Reason::UpstreamServfail,
-            Finding::failure(
-                Ede::NO_REACHABLE_AUTHORITY,
-                &format!("every upstream failed, the last with {rcode}"),
-            ),
-        ),
-    };
-    Known {
-        finding,
-        failed: Some(reason),
     }
 }
 

@@ -11,7 +11,7 @@ mod udp;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Acquire};
 use std::time::{Duration, Instant};
 
 pub use owner::owner_of;
@@ -72,49 +72,51 @@ pub trait Road: Send + Sync + 'static {
 /// The running fronts.
 pub struct Front {
     stop: tokio::sync::watch::Sender<bool>,
-    tasks: tokio::task::JoinSet<()>,
+    udp: Vec<udp::Served>,
+    tcp: tokio::task::JoinSet<()>,
     connections: Arc<AtomicUsize>,
+    /// Queries that came by UDP and wait.
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Front {
     /// Serves every socket until told to stop. To be called inside the runtime.
     ///
     /// # Errors
-    /// When the kernel does not let the runtime watch a socket.
+    /// When the kernel does not give a thread or let the runtime watch a socket.
     pub fn serve<R: Road>(
         bound: Bound,
         listen: &config::Listen,
         road: &Arc<R>,
     ) -> std::io::Result<Self> {
         let (stop, stopped) = tokio::sync::watch::channel(false);
-        let connections = Arc::new(AtomicUsize::new(0));
-        let mut tasks = tokio::task::JoinSet::new();
+        let mut front = Self {
+            stop,
+            udp: Vec::new(),
+            tcp: tokio::task::JoinSet::new(),
+            connections: Arc::default(),
+            waiting: Arc::default(),
+        };
+        let runtime = tokio::runtime::Handle::current();
         for socket in bound.udp {
-            tasks.spawn(udp::serve(
-                udp::Socket::new(socket)?,
-                road.clone(),
-                stopped.clone(),
-            ));
+            let served = udp::serve(socket, road.clone(), runtime.clone(), front.waiting.clone())?;
+            front.udp.push(served);
         }
         let limits = tcp::Limits {
             idle: listen.tcp_idle,
             clients_max: listen.tcp_max_clients,
         };
-        let clients = Arc::new(tcp::Clients::new(limits, connections.clone()));
+        let clients = Arc::new(tcp::Clients::new(limits, front.connections.clone()));
         for listener in bound.tcp {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            tasks.spawn(tcp::serve(
+            front.tcp.spawn(tcp::serve(
                 listener,
                 clients.clone(),
                 road.clone(),
                 stopped.clone(),
             ));
         }
-        Ok(Self {
-            stop,
-            tasks,
-            connections,
-        })
+        Ok(front)
     }
 
     /// Open TCP connections, as a counter to be read at any time.
@@ -125,13 +127,25 @@ impl Front {
     /// Takes no more queries, answers what is on its way for at most `patience`, and closes.
     pub async fn stop(mut self, patience: Duration) {
         let _ = self.stop.send(true);
+        self.udp.iter().for_each(udp::Served::stop);
+        let threads = std::mem::take(&mut self.udp);
         let drained = async {
-            while self.tasks.join_next().await.is_some() {}
-            while self.connections.load(Relaxed) > 0 {
+            let joined =
+                tokio::task::spawn_blocking(|| threads.into_iter().for_each(udp::Served::join));
+            let _ = joined.await;
+            while self.tcp.join_next().await.is_some() {}
+            while self.connections.load(Acquire) + self.waiting.load(Acquire) > 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         let _ = tokio::time::timeout(patience, drained).await;
+    }
+}
+
+/// Fronts that nobody stopped end all the same, and their threads with them.
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.udp.iter().for_each(udp::Served::stop);
     }
 }
 

@@ -1,141 +1,278 @@
-//! Datagrams: read as many as there are, answer in place, hand over what waits.
+//! Datagrams: taken as many at a time as there are, answered in place, sent together.
+//!
+//! Each socket has a thread of its own that sleeps in the kernel until something
+//! comes. It never waits for anything else: what takes waiting is handed to the
+//! runtime, which sends the reply by itself.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::io::Interest;
-use tokio::sync::watch;
+use nix::sys::socket::{
+    MsgFlags, MultiHeaders, Shutdown, SockaddrStorage, recvmmsg, sendmmsg, shutdown,
+};
+use tokio::runtime::Handle;
 
 use super::{Client, Road, Step, Transport};
-use crate::wire::MESSAGE_OCTETS_MAX;
 
-/// Datagrams taken before other tasks of this worker get their turn.
-const BURST: usize = 64;
+/// Datagrams taken and sent at a time: beyond some dozens a system call costs next to nothing per datagram.
+const BATCH: usize = 32;
+/// A query has at most 12 + 259 octets and an OPT; of a longer one the head is enough to refuse it.
+const QUERY_OCTETS_MAX: usize = 4096;
+/// What a reply buffer holds from the first day; `listen.udp_payload` is at most this.
+const REPLY_OCTETS: usize = 4096;
 /// A socket that fails is tried again after this.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(10);
 
-/// A UDP socket that knows to which of our addresses a datagram came.
-pub(super) struct Socket {
-    socket: tokio::net::UdpSocket,
-    /// Bound to `0.0.0.0` or `::`: replies have to name their source (RFC 2181 §4.1).
-    is_wildcard: bool,
+/// A socket being served.
+pub(super) struct Served {
+    socket: Arc<UdpSocket>,
+    stopped: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
 }
 
-/// Where a datagram came from, and to which of our addresses where that is not the socket's own.
-#[derive(Clone, Copy)]
-struct Path {
-    client: SocketAddr,
-    ours: Option<ancillary::Ours>,
-}
-
-impl Socket {
-    pub(super) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
-        let address = socket.local_addr()?;
-        let is_wildcard = address.ip().is_unspecified();
-        if is_wildcard {
-            ancillary::ask_for_destination(&socket, address)?;
-        }
-        Ok(Self {
-            socket: tokio::net::UdpSocket::from_std(socket)?,
-            is_wildcard,
-        })
+impl Served {
+    /// Ends the thread once it has sent what it holds.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        // Says that the socket is not connected, and wakes whoever sleeps on it all the same (inet_shutdown in Linux).
+        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Read);
     }
 
-    fn receive(&self, datagram: &mut [u8]) -> io::Result<(usize, Path)> {
-        if self.is_wildcard {
-            return self.socket.try_io(Interest::READABLE, || {
-                ancillary::receive(&self.socket, datagram)
-            });
-        }
-        self.socket
-            .try_recv_from(datagram)
-            .map(|(len, client)| (len, Path { client, ours: None }))
-    }
-
-    async fn send(&self, datagram: &[u8], path: Path) {
-        // A client that has gone, or a network that is down, is no matter of ours.
-        let _ = match path.ours {
-            None => self.socket.send_to(datagram, path.client).await,
-            Some(ours) => {
-                let send = || ancillary::send(&self.socket, datagram, path.client, ours);
-                self.socket.async_io(Interest::WRITABLE, send).await
-            }
-        };
+    /// Waits for the thread, after a [`Served::stop`].
+    pub(super) fn join(self) {
+        let _ = self.thread.join();
     }
 }
 
-/// Serves one socket until `stopped`.
-pub(super) async fn serve<R: Road>(
-    socket: Socket,
+/// Serves one socket on a thread of its own. `waiting` counts the queries handed to `runtime` and not yet answered.
+pub(super) fn serve<R: Road>(
+    socket: UdpSocket,
     road: Arc<R>,
-    mut stopped: watch::Receiver<bool>,
-) {
+    runtime: Handle,
+    waiting: Arc<AtomicUsize>,
+) -> io::Result<Served> {
+    socket.set_nonblocking(false)?;
+    let address = socket.local_addr()?;
+    let is_wildcard = address.ip().is_unspecified();
+    if is_wildcard {
+        ancillary::ask_for_destination(&socket, address)?;
+    }
     let socket = Arc::new(socket);
-    let mut worker = Worker {
+    let stopped = Arc::new(AtomicBool::new(false));
+    let later = Later {
         road,
-        datagram: vec![0; MESSAGE_OCTETS_MAX],
-        out: Vec::with_capacity(MESSAGE_OCTETS_MAX),
-        waiting: tokio::task::JoinSet::new(),
+        socket: socket.clone(),
+        runtime,
+        waiting,
     };
-    loop {
-        tokio::select! {
-            biased;
-            () = super::told_to_stop(&mut stopped) => break,
-            Some(_) = worker.waiting.join_next() => {}
-            ready = socket.socket.readable() => {
-                if ready.is_err() || worker.drain(&socket).await.is_err() {
-                    tokio::time::sleep(PAUSE_AFTER_ERROR).await;
-                }
+    let told = stopped.clone();
+    let thread = std::thread::Builder::new()
+        .name(format!("udp {address}"))
+        .spawn(move || {
+            if is_wildcard {
+                serve_one_by_one(&later, &told);
+            } else {
+                serve_in_batches(&later, &told);
             }
+        })?;
+    Ok(Served {
+        socket,
+        stopped,
+        thread,
+    })
+}
+
+/// Where queries go that wait.
+struct Later<R: Road> {
+    road: Arc<R>,
+    socket: Arc<UdpSocket>,
+    runtime: Handle,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl<R: Road> Later<R> {
+    /// Has a query answered by the runtime, and the reply sent with `send`.
+    fn hand_over(
+        &self,
+        pending: R::Pending,
+        send: impl FnOnce(&UdpSocket, &[u8]) + Send + 'static,
+    ) {
+        let (road, socket) = (self.road.clone(), self.socket.clone());
+        let place = Counted::new(&self.waiting);
+        self.runtime.spawn(async move {
+            let mut out = Vec::new();
+            road.answer_later(pending, &mut out).await;
+            if !out.is_empty() {
+                send(&socket, &out);
+            }
+            drop(place);
+        });
+    }
+}
+
+/// One of those that wait.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// A batch of datagrams on their way in and out. Nothing in it is made anew for a batch.
+struct Batch {
+    queries: Box<[[u8; QUERY_OCTETS_MAX]; BATCH]>,
+    received: MultiHeaders<SockaddrStorage>,
+    /// Length and sender of each query received.
+    arrivals: [Option<(usize, SockaddrStorage)>; BATCH],
+    replies: [Vec<u8>; BATCH],
+    /// To whom each reply goes.
+    clients: [Option<SockaddrStorage>; BATCH],
+    sent: MultiHeaders<SockaddrStorage>,
+}
+
+impl Batch {
+    fn new() -> Self {
+        let queries = vec![[0; QUERY_OCTETS_MAX]; BATCH].into_boxed_slice();
+        Self {
+            queries: queries.try_into().expect("it was made of this length"),
+            received: MultiHeaders::preallocate(BATCH, None),
+            arrivals: [None; BATCH],
+            replies: std::array::from_fn(|_| Vec::with_capacity(REPLY_OCTETS)),
+            clients: [None; BATCH],
+            sent: MultiHeaders::preallocate(BATCH, None),
         }
     }
-    while worker.waiting.join_next().await.is_some() {}
+
+    /// Sleeps until there is a datagram, and takes all there are. Returns how many.
+    fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+        let mut parts = self
+            .queries
+            .each_mut()
+            .map(|query| [io::IoSliceMut::new(query)]);
+        let received = recvmmsg(
+            socket.as_raw_fd(),
+            &mut self.received,
+            parts.iter_mut(),
+            MsgFlags::MSG_WAITFORONE,
+            None,
+        )?;
+        let mut count = 0;
+        for message in received {
+            self.arrivals[count] = message.address.map(|address| (message.bytes, address));
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Sends the first `count` replies.
+    fn send(&mut self, socket: &UdpSocket, count: usize) {
+        let mut first = 0;
+        while first < count {
+            let parts =
+                std::array::from_fn::<_, BATCH, _>(|i| [io::IoSlice::new(&self.replies[i])]);
+            let sent = sendmmsg(
+                socket.as_raw_fd(),
+                &mut self.sent,
+                parts[first..count].iter(),
+                &self.clients[first..count],
+                [],
+                MsgFlags::empty(),
+            );
+            // The one that the kernel does not take is lost, as datagrams are; the rest is not.
+            first += sent.map_or(1, |sent| sent.count().max(1));
+        }
+    }
 }
 
-struct Worker<R: Road> {
-    road: Arc<R>,
-    datagram: Vec<u8>,
-    out: Vec<u8>,
-    /// Queries that wait; the road bounds how many.
-    waiting: tokio::task::JoinSet<()>,
-}
-
-impl<R: Road> Worker<R> {
-    /// Answers what lies in the socket, a burst at most.
-    async fn drain(&mut self, socket: &Arc<Socket>) -> io::Result<()> {
+fn serve_in_batches<R: Road>(later: &Later<R>, stopped: &AtomicBool) {
+    let mut batch = Batch::new();
+    while !stopped.load(Ordering::Acquire) {
+        let Some(received) = or_pause(batch.receive(&later.socket)) else {
+            continue;
+        };
         let now = Instant::now();
-        for _ in 0..BURST {
-            let (len, path) = match socket.receive(&mut self.datagram) {
-                Ok(received) => received,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
+        let mut replies = 0;
+        for i in 0..received {
+            let Some((len, sender)) = batch.arrivals[i] else {
+                continue;
+            };
+            let Some(address) = ancillary::to_std(&sender) else {
+                continue;
             };
             let client = Client {
-                address: path.client,
+                address,
                 transport: Transport::Udp,
             };
-            match self
+            let query = &batch.queries[i][..len.min(QUERY_OCTETS_MAX)];
+            match later
                 .road
-                .answer_now(&self.datagram[..len], &client, now, &mut self.out)
+                .answer_now(query, &client, now, &mut batch.replies[replies])
             {
-                Step::Reply => socket.send(&self.out, path).await,
-                Step::Silence => {}
-                Step::Later(pending) => {
-                    let (road, socket) = (self.road.clone(), socket.clone());
-                    self.waiting.spawn(async move {
-                        let mut out = Vec::new();
-                        road.answer_later(pending, &mut out).await;
-                        if !out.is_empty() {
-                            socket.send(&out, path).await;
-                        }
-                    });
+                Step::Reply => {
+                    batch.clients[replies] = Some(sender);
+                    replies += 1;
                 }
+                Step::Silence => {}
+                Step::Later(pending) => later.hand_over(pending, move |socket, reply| {
+                    // A client that has gone, or a network that is down, is no matter of ours.
+                    let _ = socket.send_to(reply, address);
+                }),
             }
         }
-        Ok(())
+        batch.send(&later.socket, replies);
     }
+}
+
+/// The same for a socket bound to `0.0.0.0` or `::`, whose replies have to name their source (RFC 2181 §4.1).
+fn serve_one_by_one<R: Road>(later: &Later<R>, stopped: &AtomicBool) {
+    let mut query = [0; QUERY_OCTETS_MAX];
+    let mut reply = Vec::with_capacity(REPLY_OCTETS);
+    while !stopped.load(Ordering::Acquire) {
+        let Some((len, path)) = or_pause(ancillary::receive(&later.socket, &mut query)) else {
+            continue;
+        };
+        let client = Client {
+            address: path.client,
+            transport: Transport::Udp,
+        };
+        match later
+            .road
+            .answer_now(&query[..len], &client, Instant::now(), &mut reply)
+        {
+            Step::Reply => ancillary::send(&later.socket, &reply, path),
+            Step::Silence => {}
+            Step::Later(pending) => {
+                later.hand_over(pending, move |socket, reply| {
+                    ancillary::send(socket, reply, path)
+                });
+            }
+        }
+    }
+}
+
+/// What was received; nothing after an error, which a signal is none of and others are waited out.
+fn or_pause<T>(received: io::Result<T>) -> Option<T> {
+    let error = match received {
+        Ok(received) => return Some(received),
+        Err(error) => error,
+    };
+    if error.kind() != io::ErrorKind::Interrupted {
+        std::thread::sleep(PAUSE_AFTER_ERROR);
+    }
+    None
 }
 
 /// The address a datagram was sent to, asked from and told to the kernel (ip(7), IP_PKTINFO; RFC 3542 §6).
@@ -148,10 +285,15 @@ mod ancillary {
     use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage};
     use nix::sys::socket::{recvmsg, sendmsg, setsockopt, sockopt};
 
-    use super::Path;
+    /// Where a datagram came from, and to which of our addresses.
+    #[derive(Clone, Copy)]
+    pub(super) struct Path {
+        pub(super) client: SocketAddr,
+        ours: Option<Ours>,
+    }
 
     #[derive(Clone, Copy)]
-    pub(super) enum Ours {
+    enum Ours {
         V4(in_pktinfo),
         V6(in6_pktinfo),
     }
@@ -174,13 +316,13 @@ mod ancillary {
             socket.as_raw_fd(),
             &mut parts,
             Some(&mut control),
-            MsgFlags::MSG_DONTWAIT,
+            MsgFlags::empty(),
         )?;
         let client = received
             .address
             .as_ref()
             .and_then(to_std)
-            .ok_or(io::ErrorKind::InvalidData)?;
+            .ok_or(io::ErrorKind::Interrupted)?;
         let mut ours = None;
         for message in received.cmsgs()? {
             if let ControlMessageOwned::Ipv4PacketInfo(info) = message {
@@ -192,28 +334,31 @@ mod ancillary {
         Ok((received.bytes, Path { client, ours }))
     }
 
-    pub(super) fn send(
-        socket: &impl AsRawFd,
-        datagram: &[u8],
-        client: SocketAddr,
-        ours: Ours,
-    ) -> io::Result<usize> {
+    /// A client that has gone, or a network that is down, is no matter of ours.
+    pub(super) fn send(socket: &impl AsRawFd, datagram: &[u8], path: Path) {
         let parts = [IoSlice::new(datagram)];
-        let control = match &ours {
-            Ours::V4(info) => ControlMessage::Ipv4PacketInfo(info),
-            Ours::V6(info) => ControlMessage::Ipv6PacketInfo(info),
+        let client = SockaddrStorage::from(path.client);
+        let fd = socket.as_raw_fd();
+        let _ = match &path.ours {
+            Some(Ours::V4(info)) => sendmsg(
+                fd,
+                &parts,
+                &[ControlMessage::Ipv4PacketInfo(info)],
+                MsgFlags::empty(),
+                Some(&client),
+            ),
+            Some(Ours::V6(info)) => sendmsg(
+                fd,
+                &parts,
+                &[ControlMessage::Ipv6PacketInfo(info)],
+                MsgFlags::empty(),
+                Some(&client),
+            ),
+            None => sendmsg(fd, &parts, &[], MsgFlags::empty(), Some(&client)),
         };
-        let client = SockaddrStorage::from(client);
-        Ok(sendmsg(
-            socket.as_raw_fd(),
-            &parts,
-            &[control],
-            MsgFlags::MSG_DONTWAIT,
-            Some(&client),
-        )?)
     }
 
-    fn to_std(address: &SockaddrStorage) -> Option<SocketAddr> {
+    pub(super) fn to_std(address: &SockaddrStorage) -> Option<SocketAddr> {
         let v4 = address
             .as_sockaddr_in()
             .map(|it| SocketAddr::new(it.ip().into(), it.port()));

@@ -6,6 +6,7 @@
 //! answer allocates.
 
 mod codes;
+mod hickory;
 mod malformed;
 mod message;
 mod name;
@@ -14,6 +15,7 @@ mod reply;
 mod sections;
 
 pub use codes::{Ede, Rcode, Type};
+pub use hickory::data_octets;
 pub use malformed::{Malformed, Unreadable};
 pub use message::{Message, Record, Section};
 pub use name::{Name, NameError};

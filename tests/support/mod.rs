@@ -1,4 +1,15 @@
-//! What several tests need: a corridor without sockets, and messages to send down it.
+//! What several tests need: a corridor without sockets, and messages to send down it;
+//! and the stage on which the stories of `tests/script` are played.
+
+pub(crate) mod stage;
+
+mod story;
+
+mod client;
+
+mod upstream;
+
+mod text;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

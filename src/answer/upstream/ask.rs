@@ -12,7 +12,7 @@ use super::carrier::{Carrier, Lost, Over};
 use super::message::{Dress, Fit, Question, fit};
 use super::server::{Figures, Outcome, Server};
 use super::system::is_ours;
-use crate::wire::{Message, Name, Rcode, Section, Type};
+use crate::wire::{Ede, Message, Name, Rcode, Section, Type};
 
 /// Datagrams that one question may cost: the first and what is sent when it seems lost.
 const ATTEMPTS_MAX: usize = 6;
@@ -284,7 +284,7 @@ async fn attempt(manner: &Manner, question: &Question, server: &Server) -> Resul
     match result {
         Ok(octets) => {
             server.answered(asked_at.elapsed());
-            weigh(octets, server)
+            weigh(octets, question.kind, server)
         }
         Err(Lost::Mismatch) => {
             server.count(Outcome::Mismatch);
@@ -345,8 +345,15 @@ async fn converse(manner: &Manner, question: &Question, server: &Server) -> Resu
 }
 
 /// Is this reply an answer, or only a server's excuse?
-fn weigh(octets: Vec<u8>, server: &Server) -> Result<Reply, Failure> {
+fn weigh(octets: Vec<u8>, kind: Type, server: &Server) -> Result<Reply, Failure> {
     let message = Message::read(&octets).expect("`converse` reads it");
+    if is_broken(&message, kind) {
+        server.count(Outcome::Servfail);
+        return Err(Failure::Failed {
+            rcode: Rcode::SERVFAIL,
+            ede: Some((Ede::OTHER, (*b"the answer holds a broken record").into())),
+        });
+    }
     let outcome = match message.rcode() {
         Rcode::NOERROR if is_referral(&message) => Outcome::Refused,
         Rcode::NOERROR | Rcode::YXDOMAIN => Outcome::Ok,
@@ -369,6 +376,15 @@ fn weigh(octets: Vec<u8>, server: &Server) -> Result<Reply, Failure> {
             })
         }
     }
+}
+
+/// Is there a record that matters, asked for or an alias, whose data is not what its type says? One that nobody
+/// asked for spoils nothing.
+fn is_broken(message: &Message<'_>, kind: Type) -> bool {
+    let matters = |it: Type| it == kind || it == Type::CNAME || it == Type::DNAME;
+    message
+        .records(Section::Answer)
+        .any(|record| matters(record.kind) && record.spelled().is_err())
 }
 
 /// A server that does not recurse points elsewhere: name servers, no SOA, no answer.
