@@ -5,6 +5,7 @@
 mod support;
 
 mod alloc;
+mod cli;
 mod deploy;
 mod readme;
 mod schema;

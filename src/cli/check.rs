@@ -23,7 +23,7 @@ pub(super) fn check(args: &CheckArgs, color: clap::ColorChoice) -> u8 {
     // What else the configuration names is looked at, too, and the policy all the same.
     let patterns = Grants::of(&config).map_err(StartError::Patterns);
     let faults = [patterns.err(), local_zones(&config).err()];
-    let refused = faults.iter().flatten().map(fail).last();
+    let refused = faults.iter().flatten().fold(None, |_, it| Some(fail(it)));
     let code = check_policy(args, color, &config).unwrap_or_else(|error| fail(&error));
     refused.unwrap_or(code)
 }
