@@ -20,6 +20,8 @@ use crate::wire::MESSAGE_OCTETS_MAX;
 const FIRST_MESSAGE: Duration = Duration::from_secs(5);
 /// Queries of one connection that wait at once; further ones are not read until some are answered.
 const WAITING_MAX: usize = 64;
+/// Read at a time, in octets: room for a hundred pipelined queries.
+const READ_OCTETS: usize = 4096;
 /// Replies are written out when they fill this, in octets: what a client that does not read can make us hold.
 const UNSENT_OCTETS_MAX: usize = 64 << 10;
 /// An accept that fails for want of descriptors is tried again after this.
@@ -218,6 +220,7 @@ impl<R: Road> Connection<R> {
         let is_idle = self.waiting.is_empty();
         seat.is_busy.store(!is_idle, Relaxed);
         let may_read = self.waiting.len() < WAITING_MAX;
+        self.unread.reserve(READ_OCTETS);
         tokio::select! {
             biased;
             () = super::told_to_stop(stopped) => Next::Finish,
