@@ -136,7 +136,7 @@ impl Upstreams {
     ///
     /// NXDOMAIN and NODATA are answers. SERVFAIL, REFUSED and their like are not, while there is a
     /// server that has not been asked. The next server, or the same one again, is asked when the last
-    /// has had its time ([`Server::patience`]); a server known to fail is replaced at once.
+    /// has had its time (200 to 400 ms at first); a server known to fail is replaced at once.
     ///
     /// # Errors
     /// When all have failed or `deadline` is there.
