@@ -74,6 +74,9 @@ pub(super) fn serve<R: Road>(
     let thread = std::thread::Builder::new()
         .name(format!("udp {address}"))
         .spawn(move || {
+            // What the road begins on the way, such as a fetch that nobody waits for, is the runtime's.
+            let runtime = later.runtime.clone();
+            let _runtime = runtime.enter();
             if is_wildcard {
                 serve_one_by_one(&later, &told);
             } else {
