@@ -10,6 +10,7 @@ mod deploy;
 mod readme;
 mod schema;
 mod script;
+mod sockets;
 mod telemetry;
 mod tidy;
 mod vectors;
