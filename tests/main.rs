@@ -5,10 +5,12 @@
 mod support;
 
 mod alloc;
+mod cli;
 mod deploy;
 mod readme;
 mod schema;
 mod script;
+mod sockets;
 mod telemetry;
 mod tidy;
 mod vectors;

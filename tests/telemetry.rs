@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use namegate::answer::{Desk, Outcome, Reason};
 use namegate::config::{Config, Log, Queries, Sink};
-use namegate::matcher::{Grant, Rule, Rules, Shape};
+use namegate::matcher::{Grant, Rule, Rules, Verdict};
 use namegate::policy::Pattern;
 use namegate::telemetry::http::{self, State};
 use namegate::telemetry::{
@@ -21,11 +21,15 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-const RULE: Rule = Rule {
-    grant: Grant::Listed,
-    shape: Shape::Wildcard,
-    index: 0,
-};
+/// The rule of the one wildcard of a policy.
+fn rule() -> Rule {
+    let pattern = Pattern::parse("*.npmjs.org").expect("a pattern");
+    let rules = Rules::builder().grant(Grant::Listed, [&pattern]).build();
+    match rules.judge(&name("registry.npmjs.org")) {
+        Verdict::Allow(rule) => rule,
+        Verdict::Deny(_) => unreachable!("the pattern matches"),
+    }
+}
 
 /// A query for `name` that ended for `reason`.
 fn done(name: &Name, reason: Reason) -> Done<'_> {
@@ -243,7 +247,7 @@ fn every_record_is_what_the_schema_says() {
         ..done(&odd, Reason::Malformed)
     });
     telemetry.done(&Done {
-        rule: Some(RULE),
+        rule: Some(rule()),
         ttl_s: Some(60),
         transport: Transport::Tcp,
         ..done(&name("registry.npmjs.org"), Reason::Wildcard)
@@ -275,7 +279,7 @@ fn a_query_is_logged_with_the_policy_that_judged_it() {
     telemetry.policy_live(live(2, "*.pypi.org"));
     for generation in 1..=3 {
         telemetry.done(&Done {
-            rule: Some(RULE),
+            rule: Some(rule()),
             generation,
             ..done(&name("a.example"), Reason::Wildcard)
         });

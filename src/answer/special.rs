@@ -269,225 +269,269 @@ impl Hit<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::wire::Message;
+    use std::sync::LazyLock;
 
-    /// The code, the answer's types, and the SOA's owner.
-    fn ask(name: &str, kind: Type) -> Option<(Rcode, Vec<Type>, Option<String>)> {
-        let special = Special::new();
-        let name: Name = name.parse().expect(name);
-        let hit = special.find(&name)?;
-        let header = [0xBE, 0xEF, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-        let octets = [&header[..], name.octets(), &kind.0.to_be_bytes(), &[0, 1]].concat();
-        let query = Query::read(&octets).expect("well-formed");
+    use hickory_proto::op::Message;
+
+    use super::*;
+
+    const OPT: &[u8] = b"\0\0\x29\x04\xD0\0\0\0\0\0\0";
+
+    /// The octets of a query for `name` as it is spelled.
+    fn asked(name: &str, kind: Type, flags: u16, edns: bool) -> Vec<u8> {
+        let mut octets = vec![0xAB, 0xCD];
+        let counts = [1, 0, 0, u16::from(edns)];
+        octets.extend(
+            [flags]
+                .iter()
+                .chain(&counts)
+                .flat_map(|it| it.to_be_bytes()),
+        );
+        let at = octets.len();
+        octets.extend_from_slice(name.parse::<Name>().expect(name).octets());
+        if name.bytes().any(|octet| octet.is_ascii_uppercase()) {
+            octets[at..].make_ascii_uppercase();
+        }
+        octets.extend_from_slice(&[kind.0.to_be_bytes(), [0, 1]].concat());
+        octets.extend_from_slice(if edns { OPT } else { &[] });
+        octets
+    }
+
+    fn answer(octets: &[u8], limit: usize) -> Vec<u8> {
+        static SPECIAL: LazyLock<Special> = LazyLock::new(Special::new);
+        let query = Query::read(octets).expect("well-formed");
+        let hit = SPECIAL.find(query.name()).expect("a special name");
         let mut out = Vec::new();
-        let rcode = hit.write(&query, 1232, 512, &mut out);
-        let message = Message::read(&out).expect("our own reply");
-        assert_eq!(message.rcode(), rcode);
-        let kinds = message
-            .records(Section::Answer)
-            .map(|record| record.kind)
-            .collect();
-        let soa = message
-            .records(Section::Authority)
-            .next()
-            .map(|record| record.owner.to_string());
-        Some((rcode, kinds, soa))
+        let rcode = hit.write(&query, 1232, limit, &mut out);
+        assert_eq!(u16::from(out[3] & 0x0F), rcode.0);
+        out
+    }
+
+    /// The reply as hickory reads it: the code, then the records, their sections parted by `|`.
+    fn ask(name: &str, kind: Type) -> String {
+        let octets = answer(&asked(name, kind, 0x0100, false), 512);
+        let reply = Message::from_vec(&octets).expect("a reply");
+        assert!(reply.metadata.authoritative && reply.metadata.recursion_available);
+        assert!(!reply.metadata.authentic_data && reply.additionals.is_empty());
+        let mut said = format!("{:?}", reply.metadata.response_code);
+        for section in [&reply.answers, &reply.authorities] {
+            said += " |";
+            for record in section {
+                said += &format!(" {}", record.to_string().replace(" IN ", " "));
+            }
+        }
+        said
     }
 
     #[track_caller]
-    fn check(name: &str, kind: Type, rcode: Rcode, kinds: &[Type], soa: Option<&str>) {
+    fn yes(name: &str, kind: Type, records: &str) {
+        assert_eq!(ask(name, kind), format!("NoError | {records} |"));
+    }
+
+    #[track_caller]
+    fn no(code: &str, name: &str, kind: Type, owner: &str) {
+        let names = "namegate.internal. hostmaster.namegate.internal.";
         assert_eq!(
             ask(name, kind),
-            Some((rcode, kinds.to_vec(), soa.map(str::to_owned))),
-            "{name} {kind}"
+            format!("{code} | | {owner} 300 SOA {names} 1 3600 600 86400 300"),
         );
     }
 
+    #[track_caller]
+    fn nodata(name: &str, kind: Type, owner: &str) {
+        no("NoError", name, kind, owner);
+    }
+
+    #[track_caller]
+    fn nxdomain(name: &str, kind: Type, owner: &str) {
+        no("NXDomain", name, kind, owner);
+    }
+
     #[test]
-    fn localhost_is_this_machine_at_every_depth() {
-        for name in ["localhost", "a.localhost", "a.b.localhost"] {
-            check(name, Type::A, Rcode::NOERROR, &[Type::A], None);
-            check(name, Type::AAAA, Rcode::NOERROR, &[Type::AAAA], None);
-            check(name, Type::MX, Rcode::NOERROR, &[], Some("localhost"));
-            check(name, Type::ANY, Rcode::NOERROR, &[Type::HINFO], None);
+    fn localhost_is_this_host_at_every_depth() {
+        for name in ["localhost", "a.localhost", "b.a.localhost"] {
+            yes(name, Type::A, &format!("{name}. 300 A 127.0.0.1"));
+            yes(name, Type::AAAA, &format!("{name}. 300 AAAA ::1"));
+            for kind in [Type::MX, Type::TXT, Type::HTTPS, Type(65280)] {
+                nodata(name, kind, "localhost.");
+            }
         }
+        nodata("localhost", Type::NS, "localhost.");
     }
 
     #[test]
-    fn names_of_other_systems_do_not_exist() {
-        for zone in ["invalid", "test", "local", "onion", "alt"] {
-            check(zone, Type::A, Rcode::NXDOMAIN, &[], Some("."));
-            check(
-                &format!("a.b.{zone}"),
-                Type::AAAA,
-                Rcode::NXDOMAIN,
-                &[],
-                Some(zone),
-            );
-            check(
-                &format!("a.{zone}"),
-                Type::ANY,
-                Rcode::NXDOMAIN,
-                &[],
-                Some(zone),
-            );
-        }
-        check(
-            "use-application-dns.net",
-            Type::A,
-            Rcode::NXDOMAIN,
-            &[],
-            Some("net"),
-        );
-        check(
-            "mask.icloud.com",
-            Type::A,
-            Rcode::NXDOMAIN,
-            &[],
-            Some("icloud.com"),
-        );
-        check(
-            "mask-h2.icloud.com",
-            Type::HTTPS,
-            Rcode::NXDOMAIN,
-            &[],
-            Some("icloud.com"),
-        );
-    }
-
-    #[test]
-    fn private_addresses_have_no_names_but_loopback() {
-        check(
-            "1.1.168.192.in-addr.arpa",
-            Type::PTR,
-            Rcode::NXDOMAIN,
-            &[],
-            Some("168.192.in-addr.arpa"),
-        );
-        check(
-            "168.192.in-addr.arpa",
-            Type::SOA,
-            Rcode::NOERROR,
-            &[Type::SOA],
-            None,
-        );
-        check(
-            "168.192.in-addr.arpa",
-            Type::NS,
-            Rcode::NOERROR,
-            &[Type::NS],
-            None,
-        );
-        check(
-            "168.192.in-addr.arpa",
-            Type::PTR,
-            Rcode::NOERROR,
-            &[],
-            Some("168.192.in-addr.arpa"),
-        );
-        check(
+    fn loopback_addresses_have_a_name() {
+        yes(
             "1.0.0.127.in-addr.arpa",
             Type::PTR,
-            Rcode::NOERROR,
-            &[Type::PTR],
-            None,
+            "1.0.0.127.in-addr.arpa. 300 PTR localhost.",
         );
-        check(
-            "0.0.127.in-addr.arpa",
+        nodata("1.0.0.127.in-addr.arpa", Type::A, "127.in-addr.arpa.");
+        nodata("0.127.in-addr.arpa", Type::PTR, "127.in-addr.arpa.");
+        nodata("127.in-addr.arpa", Type::PTR, "127.in-addr.arpa.");
+        nxdomain("2.0.0.127.in-addr.arpa", Type::PTR, "127.in-addr.arpa.");
+        nxdomain("x.1.0.0.127.in-addr.arpa", Type::PTR, "127.in-addr.arpa.");
+        let loopback = format!("1.{}ip6.arpa", "0.".repeat(31));
+        yes(
+            &loopback,
             Type::PTR,
-            Rcode::NOERROR,
-            &[],
-            Some("127.in-addr.arpa"),
+            &format!("{loopback}. 300 PTR localhost."),
         );
-        check(
-            "2.0.0.127.in-addr.arpa",
-            Type::PTR,
-            Rcode::NXDOMAIN,
-            &[],
-            Some("127.in-addr.arpa"),
-        );
-        check(
-            "1.2.64.100.in-addr.arpa",
-            Type::PTR,
-            Rcode::NXDOMAIN,
-            &[],
-            Some("64.100.in-addr.arpa"),
-        );
-        let v6_loopback = format!("1.{}ip6.arpa", "0.".repeat(31));
-        check(&v6_loopback, Type::PTR, Rcode::NOERROR, &[Type::PTR], None);
-        check(
-            "1.0.d.f.ip6.arpa",
-            Type::PTR,
-            Rcode::NXDOMAIN,
-            &[],
-            Some("d.f.ip6.arpa"),
-        );
+        nodata(&loopback, Type::A, &format!("{loopback}."));
     }
 
     #[test]
-    fn resolvers_are_asked_about_here() {
-        check(
-            "_dns.resolver.arpa",
-            Type::SVCB,
-            Rcode::NOERROR,
-            &[],
-            Some("resolver.arpa"),
-        );
-        check(
-            "ipv4only.arpa",
+    fn names_that_dns_does_not_resolve_are_nowhere() {
+        for apex in ["invalid", "test", "local", "onion", "alt"] {
+            for kind in [
+                Type::A,
+                Type::AAAA,
+                Type::SOA,
+                Type::NS,
+                Type::DS,
+                Type::ANY,
+            ] {
+                nxdomain(apex, kind, ".");
+                nxdomain(&format!("a.{apex}"), kind, &format!("{apex}."));
+                nxdomain(&format!("b.a.{apex}"), kind, &format!("{apex}."));
+            }
+        }
+        nxdomain("use-application-dns.net", Type::A, "net.");
+        nxdomain(
+            "a.use-application-dns.net",
             Type::A,
-            Rcode::NOERROR,
-            &[Type::A, Type::A],
-            None,
+            "use-application-dns.net.",
         );
-        check(
-            "ipv4only.arpa",
-            Type::AAAA,
-            Rcode::NOERROR,
-            &[],
-            Some("ipv4only.arpa"),
-        );
-        check(
-            "170.0.0.192.in-addr.arpa",
-            Type::PTR,
-            Rcode::NOERROR,
-            &[Type::PTR],
-            None,
-        );
-        check(
-            "printer.home.arpa",
-            Type::A,
-            Rcode::NXDOMAIN,
-            &[],
-            Some("home.arpa"),
-        );
-    }
-
-    #[test]
-    fn all_other_names_are_none_of_ours() {
-        for name in [
-            "github.com",
-            "arpa",
-            "in-addr.arpa",
-            "1.1.1.1.in-addr.arpa",
-            "icloud.com",
-            "localhost.com",
-            ".",
-        ] {
-            assert_eq!(ask(name, Type::A), None, "{name}");
+        for apex in ["mask.icloud.com", "mask-h2.icloud.com"] {
+            nxdomain(apex, Type::HTTPS, "icloud.com.");
+            nxdomain(&format!("x.{apex}"), Type::A, &format!("{apex}."));
         }
     }
 
     #[test]
-    fn every_zone_of_rfc_6303_is_there() {
+    fn the_home_is_empty_and_the_resolver_designates_none() {
+        nodata("home.arpa", Type::A, "home.arpa.");
+        nxdomain("printer.home.arpa", Type::A, "home.arpa.");
+        nodata("resolver.arpa", Type::A, "resolver.arpa.");
+        nodata("_dns.resolver.arpa", Type::SVCB, "resolver.arpa.");
+        nodata("a.b.resolver.arpa", Type::TXT, "resolver.arpa.");
+    }
+
+    #[test]
+    fn ipv4only_has_its_two_addresses() {
+        yes(
+            "ipv4only.arpa",
+            Type::A,
+            "ipv4only.arpa. 300 A 192.0.0.170 ipv4only.arpa. 300 A 192.0.0.171",
+        );
+        nodata("ipv4only.arpa", Type::AAAA, "ipv4only.arpa.");
+        nxdomain("x.ipv4only.arpa", Type::A, "ipv4only.arpa.");
+        for host in [170, 171] {
+            let name = format!("{host}.0.0.192.in-addr.arpa");
+            yes(&name, Type::PTR, &format!("{name}. 300 PTR ipv4only.arpa."));
+            nodata(&name, Type::A, &format!("{name}."));
+            nxdomain(&format!("x.{name}"), Type::PTR, &format!("{name}."));
+        }
+    }
+
+    /// RFC 6303 §4 and RFC 7793 §2.
+    fn private_reverse() -> Vec<String> {
+        let number = |rest: &'static str| move |number: u8| format!("{number}.{rest}");
+        let mut apexes: Vec<String> = (16..=31).map(number("172.in-addr.arpa")).collect();
+        apexes.extend((64..=127).map(number("100.in-addr.arpa")));
+        apexes.push(format!("{}ip6.arpa", "0.".repeat(32)));
+        let others = "10.in-addr.arpa 168.192.in-addr.arpa 0.in-addr.arpa 127.in-addr.arpa 254.169.in-addr.arpa \
+            2.0.192.in-addr.arpa 100.51.198.in-addr.arpa 113.0.203.in-addr.arpa 255.255.255.255.in-addr.arpa \
+            d.f.ip6.arpa 8.e.f.ip6.arpa 9.e.f.ip6.arpa a.e.f.ip6.arpa b.e.f.ip6.arpa 8.b.d.0.1.0.0.2.ip6.arpa";
+        apexes.extend(others.split_whitespace().map(str::to_owned));
+        apexes
+    }
+
+    #[test]
+    fn private_addresses_read_backwards_are_empty_zones() {
+        for apex in private_reverse() {
+            nodata(&apex, Type::PTR, &format!("{apex}."));
+            nxdomain(&format!("9.{apex}"), Type::PTR, &format!("{apex}."));
+            nxdomain(&format!("9.9.{apex}"), Type::PTR, &format!("{apex}."));
+            assert!(ask(&apex, Type::SOA).starts_with(&format!("NoError | {apex}. ")));
+            assert!(ask(&apex, Type::NS).ends_with(" NS namegate.internal. |"));
+        }
+    }
+
+    #[test]
+    fn other_names_are_not_special() {
         let special = Special::new();
-        let reverse = special
-            .zones
-            .keys()
-            .filter(|name| name.ends_with(b"\x07in-addr\x04arpa\0"))
-            .count();
-        // 15 + 9 of RFC 6303 §4.2 (172.16 to 172.31 are sixteen), 64 of RFC 7793, 2 of RFC 8880.
-        assert_eq!(reverse, 25 + 64 + 2);
+        for name in [
+            ".",
+            "com",
+            "arpa",
+            "in-addr.arpa",
+            "ip6.arpa",
+            "icloud.com",
+            "notmask.icloud.com",
+            "localhost.com",
+            "notlocalhost",
+            "15.172.in-addr.arpa",
+            "32.172.in-addr.arpa",
+            "63.100.in-addr.arpa",
+            "128.100.in-addr.arpa",
+            "0.0.192.in-addr.arpa",
+            "internal",
+            // The octets of an apex, but not its labels.
+            "x\\009localhost",
+            "x\\004mask\\006icloud.com",
+        ] {
+            assert!(special.find(&name.parse().expect(name)).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn any_is_a_hinfo_where_there_is_a_name() {
+        let hinfo = |name: &str| {
+            yes(name, Type::ANY, &format!("{name}. 300 HINFO RFC8482 "));
+        };
+        hinfo("localhost");
+        hinfo("a.localhost");
+        hinfo("1.0.0.127.in-addr.arpa");
+        hinfo("_dns.resolver.arpa");
+        hinfo("10.in-addr.arpa");
+        nxdomain("1.10.in-addr.arpa", Type::ANY, "10.in-addr.arpa.");
+    }
+
+    #[test]
+    fn odd_octets_are_a_name_like_any() {
+        yes(
+            "a\\.b.localhost",
+            Type::A,
+            "a\\.b.localhost. 300 A 127.0.0.1",
+        );
+        nxdomain("a\\000b.invalid", Type::A, "invalid.");
+        yes("*.localhost", Type::A, "*.localhost. 300 A 127.0.0.1");
+    }
+
+    #[test]
+    fn the_question_comes_back_as_it_was_with_rd_and_cd() {
+        for flags in [0, 0x0100, 0x0010, 0x0110] {
+            let octets = asked("A.LocalHost", Type::A, flags, false);
+            let reply = answer(&octets, 512);
+            assert_eq!(reply[12..octets.len()], octets[12..]);
+            assert_eq!(u16::from_be_bytes([reply[2], reply[3]]), 0x8480 | flags);
+        }
+    }
+
+    #[test]
+    fn an_opt_answers_an_opt() {
+        let plain = answer(&asked("x.invalid", Type::A, 0, false), 512);
+        let edns = answer(&asked("x.invalid", Type::A, 0, true), 1232);
+        assert_eq!((plain[11], edns[11]), (0, 1));
+        assert_eq!(edns[12..plain.len()], plain[12..]);
+        assert_eq!(edns[plain.len()..], *OPT);
+    }
+
+    #[test]
+    fn the_longest_name_has_a_whole_denial() {
+        let label = "x".repeat(63);
+        let longest = format!("{label}.{label}.{label}.{}.invalid", "x".repeat(53));
+        nxdomain(&longest, Type::A, "invalid.");
     }
 }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
+use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Transport;
@@ -57,7 +58,18 @@ impl fmt::Display for NotBound {
 
 impl std::error::Error for NotBound {}
 
+impl NotBound {
+    /// Is it the IPv6 loopback of a machine without IPv6?
+    fn is_absent_loopback(&self) -> bool {
+        let is_absent = self.error.kind() == io::ErrorKind::AddrNotAvailable
+            || self.error.raw_os_error() == Some(Errno::EAFNOSUPPORT as i32);
+        is_absent && self.address.ip() == Ipv6Addr::LOCALHOST
+    }
+}
+
 /// Binds every address over both transports, with `workers` UDP sockets each that share the load.
+///
+/// The default names both loopbacks, and many containers have only one: `::1` is left out where it does not exist, unless it is all.
 ///
 /// # Errors
 /// For the first address that cannot be had; then none is held.
@@ -68,7 +80,13 @@ pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Bound, NotBound>
         addresses: Vec::new(),
     };
     for address in addresses {
-        let (address, tcp, udp) = both(*address, workers)?;
+        let (address, tcp, udp) = match both(*address, workers) {
+            Err(absent) if absent.is_absent_loopback() && addresses.len() > 1 => {
+                tracing::warn!("no IPv6 here: {} is left out", absent.address);
+                continue;
+            }
+            tried => tried?,
+        };
         bound.addresses.push(address);
         bound.tcp.push(tcp);
         bound.udp.extend(udp);

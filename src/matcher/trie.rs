@@ -4,6 +4,7 @@
 //! not allocate, and knows nothing of sockets, caches or the clock. It works on
 //! wire labels alone (SPEC 3).
 
+use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hasher};
 
 use crate::policy::Pattern;
@@ -46,6 +47,8 @@ pub struct Rule {
     pub shape: Shape,
     /// The pattern's place in its list, from 0; 0 with [`Shape::Everything`].
     pub index: u32,
+    /// Where the pattern stands in the trie that matched.
+    node: u32,
 }
 
 /// Why a name is denied.
@@ -80,48 +83,69 @@ pub enum Verdict {
     Deny(Denial),
 }
 
-/// No node, no origin.
+/// No parent.
 const NONE: u32 = u32::MAX;
 const ROOT: u32 = 0;
+/// Slots of the smallest table.
+const SLOTS_MIN: usize = 16;
 
 /// The compiled rules. Immutable; share them behind an `Arc`.
 ///
 /// Invariants: `nodes[0]` is the root. `table` has a power of two of slots, at
-/// least half of them [`NONE`], and finds each other node by its parent and
+/// least a quarter of them empty, and finds each other node by its parent and
 /// label. A node is there because a pattern stands at it or below it, so a
 /// denied name that has a node is an ancestor of an allowed one.
 pub struct Rules {
     nodes: Vec<Node>,
     /// Each node's label behind its length octet.
     labels: Vec<u8>,
+    /// A node's number in the low bits, as many as the table's size has, and above them a tag
+    /// of its hash, so that a stranger's slot is seen without looking at his node; 0: empty.
     table: Box<[u32]>,
     hasher: foldhash::fast::RandomState,
-    origins: Vec<Origin>,
+    /// What grants patterns that are not the policy's own.
+    others: Vec<(Grant, u32)>,
+    /// The patterns of nodes that have one of each shape: exact, below.
+    pairs: Vec<(PatternId, PatternId)>,
     allow_all: bool,
 }
 
 struct Node {
     parent: u32,
     label_at: u32,
-    /// The origin of the pattern that is this name.
-    exact: u32,
-    /// The origin of the pattern that is everything below this name.
-    below: u32,
+    patterns: Patterns,
 }
 
-/// Where a pattern came from and where it went.
-struct Origin {
-    grant: Grant,
-    index: u32,
-    node: u32,
+/// A pattern: of the policy, by its index; from [`OTHER`] on one of `Rules::others`.
+type PatternId = u32;
+const OTHER: PatternId = 1 << 29;
+
+/// The patterns at a node in four octets: the shapes in the upper two bits, and a pattern's id,
+/// or with both shapes the place of a pair.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Patterns(u32);
+
+impl Patterns {
+    const NOTHING: Self = Self(0);
+    const EXACT: u32 = 1 << 30;
+    const BELOW: u32 = 2 << 30;
+    const BOTH: u32 = Self::EXACT | Self::BELOW;
+
+    fn shapes(self) -> u32 {
+        self.0 & Self::BOTH
+    }
+
+    fn value(self) -> u32 {
+        self.0 & !Self::BOTH
+    }
 }
 
 /// How far a name could be followed.
 struct Walk {
     /// The node of the whole name.
     node: Option<u32>,
-    /// The origin of the deepest wildcard above the name.
-    wildcard: u32,
+    /// The node of the deepest wildcard above the name.
+    wildcard: Option<u32>,
     encloser_at: usize,
 }
 
@@ -133,13 +157,13 @@ impl Rules {
                 nodes: vec![Node {
                     parent: NONE,
                     label_at: 0,
-                    exact: NONE,
-                    below: NONE,
+                    patterns: Patterns::NOTHING,
                 }],
                 labels: vec![0],
-                table: vec![NONE; 16].into(),
+                table: vec![0; SLOTS_MIN].into(),
                 hasher: foldhash::fast::RandomState::default(),
-                origins: Vec::new(),
+                others: Vec::new(),
+                pairs: Vec::new(),
                 allow_all: false,
             },
         }
@@ -149,22 +173,21 @@ impl Rules {
     #[inline]
     pub fn judge(&self, name: &Name) -> Verdict {
         let walk = self.walk(name);
-        let exact = walk
-            .node
-            .map_or(NONE, |node| self.nodes[node as usize].exact);
         let why = if !name.is_plain() {
             Why::BadLabel
-        } else if exact != NONE {
-            return Verdict::Allow(self.rule(exact, Shape::Exact));
-        } else if walk.wildcard != NONE {
-            return Verdict::Allow(self.rule(walk.wildcard, Shape::Wildcard));
+        } else if let Some((node, id)) = self.exact_at(walk.node) {
+            return Verdict::Allow(self.rule(node, id, Shape::Exact));
+        } else if let Some((node, id)) = self.below_at(walk.wildcard) {
+            return Verdict::Allow(self.rule(node, id, Shape::Wildcard));
         } else if self.allow_all {
-            return Verdict::Allow(Rule {
+            let everything = Rule {
                 grant: Grant::Listed,
                 shape: Shape::Everything,
                 index: 0,
-            });
-        } else if self.origins.is_empty() {
+                node: ROOT,
+            };
+            return Verdict::Allow(everything);
+        } else if self.nodes.len() == 1 {
             Why::DenyAll
         } else {
             Why::NotListed
@@ -180,10 +203,7 @@ impl Rules {
     /// Does a pattern cover `name`? For lists that are not a policy; `allow_all` plays no part.
     pub fn covers(&self, name: &Name) -> bool {
         let walk = self.walk(name);
-        walk.wildcard != NONE
-            || walk
-                .node
-                .is_some_and(|node| self.nodes[node as usize].exact != NONE)
+        walk.wildcard.is_some() || self.exact_at(walk.node).is_some()
     }
 
     /// Does the policy allow every name?
@@ -193,39 +213,37 @@ impl Rules {
 
     /// Patterns without and with a wildcard, those that stand twice counted once.
     pub fn counts(&self) -> (usize, usize) {
-        let count =
-            |which: fn(&Node) -> u32| self.nodes.iter().filter(|node| which(node) != NONE).count();
-        (count(|node| node.exact), count(|node| node.below))
+        let count = |shape| {
+            self.nodes
+                .iter()
+                .filter(|node| node.patterns.shapes() & shape != 0)
+                .count()
+        };
+        (count(Patterns::EXACT), count(Patterns::BELOW))
     }
 
-    /// The text of the pattern behind a rule; none for `allow_all`.
+    /// The text of the pattern behind a rule of these rules; none for `allow_all`.
     pub fn pattern(&self, rule: Rule) -> Option<String> {
-        let is_it = |origin: &&Origin| origin.grant == rule.grant && origin.index == rule.index;
-        let origin = self.origins.iter().find(is_it)?;
         match rule.shape {
-            Shape::Exact => Some(self.path(origin.node)),
-            Shape::Wildcard => Some(format!("*.{}", self.path(origin.node))),
+            Shape::Exact => Some(self.path(rule.node)),
+            Shape::Wildcard => Some(format!("*.{}", self.path(rule.node))),
             Shape::Everything => None,
         }
     }
 
     /// Every pattern: its rule, and its text without the `*.`.
     pub(super) fn patterns(&self) -> impl Iterator<Item = (Rule, String)> + '_ {
-        self.origins.iter().enumerate().map(|(at, origin)| {
-            let is_wildcard = self.nodes[origin.node as usize].below as usize == at;
-            let shape = if is_wildcard {
-                Shape::Wildcard
-            } else {
-                Shape::Exact
-            };
-            (
-                Rule {
-                    grant: origin.grant,
-                    shape,
-                    index: origin.index,
-                },
-                self.path(origin.node),
-            )
+        (0_u32..).zip(&self.nodes).flat_map(move |(at, _)| {
+            let exact = self
+                .exact_at(Some(at))
+                .map(|(node, id)| self.rule(node, id, Shape::Exact));
+            let below = self
+                .below_at(Some(at))
+                .map(|(node, id)| self.rule(node, id, Shape::Wildcard));
+            exact
+                .into_iter()
+                .chain(below)
+                .map(move |rule| (rule, self.path(at)))
         })
     }
 
@@ -248,13 +266,39 @@ impl Rules {
         text
     }
 
-    fn rule(&self, origin: u32, shape: Shape) -> Rule {
-        let Origin { grant, index, .. } = self.origins[origin as usize];
+    fn rule(&self, node: u32, id: PatternId, shape: Shape) -> Rule {
+        let (grant, index) = match id.checked_sub(OTHER) {
+            None => (Grant::Listed, id),
+            Some(other) => self.others[other as usize],
+        };
         Rule {
             grant,
             shape,
             index,
+            node,
         }
+    }
+
+    /// The node again and its pattern without a wildcard.
+    fn exact_at(&self, node: Option<u32>) -> Option<(u32, PatternId)> {
+        let patterns = self.nodes[node? as usize].patterns;
+        let id = match patterns.shapes() {
+            Patterns::EXACT => patterns.value(),
+            Patterns::BOTH => self.pairs[patterns.value() as usize].0,
+            _ => return None,
+        };
+        Some((node?, id))
+    }
+
+    /// The node again and its pattern for everything below it.
+    fn below_at(&self, node: Option<u32>) -> Option<(u32, PatternId)> {
+        let patterns = self.nodes[node? as usize].patterns;
+        let id = match patterns.shapes() {
+            Patterns::BELOW => patterns.value(),
+            Patterns::BOTH => self.pairs[patterns.value() as usize].1,
+            _ => return None,
+        };
+        Some((node?, id))
     }
 
     /// Follows a name from the root for as long as there are nodes: a miss costs one probe.
@@ -267,7 +311,7 @@ impl Rules {
         }
         let mut walk = Walk {
             node: None,
-            wildcard: NONE,
+            wildcard: None,
             encloser_at: name.octets().len() - 1,
         };
         let mut node = ROOT;
@@ -282,9 +326,8 @@ impl Rules {
                 break;
             }
             walk.encloser_at = at;
-            let below = self.nodes[node as usize].below;
-            if below != NONE {
-                walk.wildcard = below;
+            if self.nodes[node as usize].patterns.shapes() & Patterns::BELOW != 0 {
+                walk.wildcard = Some(node);
             }
         }
         // The root is above every name, once there is one.
@@ -295,10 +338,21 @@ impl Rules {
     /// The node under `parent` for a label, its length octet included.
     #[inline]
     fn child(&self, parent: u32, label: &[u8]) -> Option<u32> {
-        self.slots(parent, label)
-            .map(|slot| self.table[slot])
-            .take_while(|node| *node != NONE)
-            .find(|node| self.is(*node, parent, label))
+        let (mut slot, tag) = self.place_of(parent, label);
+        let mask = self.table.len() - 1;
+        loop {
+            let entry = self.table[slot];
+            if entry == 0 {
+                return None;
+            }
+            if (entry ^ tag) & !self.number_mask() == 0 {
+                let number = entry & self.number_mask();
+                if self.is(number, parent, label) {
+                    return Some(number);
+                }
+            }
+            slot = (slot + 1) & mask;
+        }
     }
 
     fn is(&self, node: u32, parent: u32, label: &[u8]) -> bool {
@@ -306,18 +360,22 @@ impl Rules {
         node.parent == parent && self.labels[node.label_at as usize..].starts_with(label)
     }
 
-    /// The slots in which a node may lie, in the order of trial. Without an end: half the table is free.
-    fn slots(&self, parent: u32, label: &[u8]) -> impl Iterator<Item = usize> + use<> {
+    /// The bits of a slot that are a node's number: there are fewer nodes than slots.
+    #[inline]
+    fn number_mask(&self) -> u32 {
+        u32::try_from(self.table.len() - 1).expect("a policy is at most 64 MiB")
+    }
+
+    /// The slot in which a node is looked for first, and its tag where slots have theirs.
+    #[inline]
+    fn place_of(&self, parent: u32, label: &[u8]) -> (usize, u32) {
         let mut hasher = self.hasher.build_hasher();
         hasher.write_u32(parent);
         hasher.write(label);
-        let mask = self.table.len() - 1;
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a hash is cut to the table's size"
-        )]
-        let first = hasher.finish() as usize;
-        (0..).map(move |step| (first + step) & mask)
+        let hash = hasher.finish();
+        #[expect(clippy::cast_possible_truncation, reason = "a hash is cut in two")]
+        let (low, high) = (hash as u32, (hash >> 32) as u32);
+        ((low & self.number_mask()) as usize, high)
     }
 }
 
@@ -336,12 +394,13 @@ impl RulesBuilder {
 
     /// Grants the patterns of a list. Of two equal ones the first counts.
     #[must_use]
-    pub fn grant<'a>(
+    pub fn grant(
         mut self,
         grant: Grant,
-        patterns: impl IntoIterator<Item = &'a Pattern>,
+        patterns: impl IntoIterator<Item: Borrow<Pattern>>,
     ) -> Self {
-        for (index, pattern) in patterns.into_iter().enumerate() {
+        for (pattern, index) in patterns.into_iter().zip(0..) {
+            let pattern = pattern.borrow();
             self.add(grant, index, &pattern.name(), pattern.is_wildcard());
         }
         self
@@ -350,32 +409,55 @@ impl RulesBuilder {
     /// Grants a zone: its apex and every name below.
     #[must_use]
     pub fn grant_zone(mut self, grant: Grant, index: usize, zone: &Name) -> Self {
+        let index = u32::try_from(index).expect("a configuration is at most 1 MiB");
         self.add(grant, index, zone, false);
         self.add(grant, index, zone, true);
         self
     }
 
-    fn add(&mut self, grant: Grant, index: usize, name: &Name, below: bool) {
-        let node = self.node(name);
-        let origin = u32::try_from(self.rules.origins.len()).expect("a policy is at most 64 MiB");
-        let place = &mut self.rules.nodes[node as usize];
-        let place = if below {
-            &mut place.below
+    fn add(&mut self, grant: Grant, index: u32, name: &Name, below: bool) {
+        let node = self.node(name) as usize;
+        let patterns = self.rules.nodes[node].patterns;
+        let shape = if below {
+            Patterns::BELOW
         } else {
-            &mut place.exact
+            Patterns::EXACT
         };
-        if *place == NONE {
-            *place = origin;
-            let index = u32::try_from(index).expect("a policy is at most 64 MiB");
-            self.rules.origins.push(Origin { grant, index, node });
+        if patterns.shapes() & shape != 0 {
+            return;
         }
+        let id = self.id_of(grant, index);
+        self.rules.nodes[node].patterns = if patterns == Patterns::NOTHING {
+            Patterns(shape | id)
+        } else {
+            let pair = u32::try_from(self.rules.pairs.len()).expect("a policy is at most 64 MiB");
+            let other = patterns.value();
+            self.rules
+                .pairs
+                .push(if below { (other, id) } else { (id, other) });
+            Patterns(Patterns::BOTH | pair)
+        };
+    }
+
+    fn id_of(&mut self, grant: Grant, index: u32) -> PatternId {
+        if grant == Grant::Listed {
+            return index;
+        }
+        self.rules.others.push((grant, index));
+        OTHER
+            + u32::try_from(self.rules.others.len() - 1).expect("a configuration is at most 1 MiB")
     }
 
     /// The node of a name, made with all above it where it is not there.
     fn node(&mut self, name: &Name) -> u32 {
-        let starts: Vec<usize> = name.starts().collect();
+        let mut starts = [0_u8; 128];
+        let mut labels = 0;
+        for at in name.starts() {
+            starts[labels] = u8::try_from(at).expect("a name has at most 255 octets");
+            labels += 1;
+        }
         let mut node = ROOT;
-        for at in starts.into_iter().rev() {
+        for at in starts[..labels].iter().rev().map(|at| usize::from(*at)) {
             let label = &name.octets()[at..][..=usize::from(name.octets()[at])];
             node = match self.rules.child(node, label) {
                 Some(child) => child,
@@ -386,7 +468,7 @@ impl RulesBuilder {
     }
 
     fn insert(&mut self, parent: u32, label: &[u8]) -> u32 {
-        if self.rules.nodes.len() * 2 >= self.rules.table.len() {
+        if (self.rules.nodes.len() + 1) * 4 > self.rules.table.len() * 3 {
             self.grow();
         }
         let node = u32::try_from(self.rules.nodes.len()).expect("a policy is at most 64 MiB");
@@ -395,33 +477,33 @@ impl RulesBuilder {
         self.rules.nodes.push(Node {
             parent,
             label_at,
-            exact: NONE,
-            below: NONE,
+            patterns: Patterns::NOTHING,
         });
-        self.place(node, label);
+        self.place(node);
         node
     }
 
-    fn place(&mut self, node: u32, label: &[u8]) {
-        let parent = self.rules.nodes[node as usize].parent;
-        let free = self
+    /// Puts a node into the table.
+    fn place(&mut self, node: u32) {
+        let Node {
+            parent, label_at, ..
+        } = self.rules.nodes[node as usize];
+        let label = &self.rules.labels[label_at as usize..];
+        let (mut slot, tag) = self
             .rules
-            .slots(parent, label)
-            .find(|slot| self.rules.table[*slot] == NONE);
-        self.rules.table[free.expect("half the table is free")] = node;
+            .place_of(parent, &label[..=usize::from(label[0])]);
+        let mask = self.rules.table.len() - 1;
+        while self.rules.table[slot] != 0 {
+            slot = (slot + 1) & mask;
+        }
+        let numbers = self.rules.number_mask();
+        self.rules.table[slot] = tag & !numbers | node;
     }
 
     fn grow(&mut self) {
-        self.rules.table = vec![NONE; self.rules.table.len() * 2].into();
+        self.rules.table = vec![0; self.rules.table.len() * 2].into();
         for node in 1..self.rules.nodes.len() {
-            let at = self.rules.nodes[node].label_at as usize;
-            let end = at + usize::from(self.rules.labels[at]);
-            let label: [u8; 64] =
-                std::array::from_fn(|i| self.rules.labels.get(at + i).copied().unwrap_or(0));
-            self.place(
-                u32::try_from(node).expect("counted before"),
-                &label[..=end - at],
-            );
+            self.place(u32::try_from(node).expect("counted before"));
         }
     }
 
@@ -429,7 +511,8 @@ impl RulesBuilder {
     pub fn build(mut self) -> Rules {
         self.rules.nodes.shrink_to_fit();
         self.rules.labels.shrink_to_fit();
-        self.rules.origins.shrink_to_fit();
+        self.rules.others.shrink_to_fit();
+        self.rules.pairs.shrink_to_fit();
         self.rules
     }
 }

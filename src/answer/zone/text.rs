@@ -6,10 +6,13 @@
 //! numbers, breaks quoted text in parentheses, takes no `@` in data, reads
 //! `\DDD` as octal and opens any file an `$INCLUDE` names. No file is opened here.
 
-use hickory_server::proto::rr::{Name, Record};
+use std::fmt::Display;
+
+use hickory_server::proto::rr::{Name as ZoneName, Record, RecordSet};
 use hickory_server::proto::serialize::txt::{Parser, parse_ttl};
 
 use super::ZoneError;
+use crate::wire::{Name, NameError};
 
 /// For records before which no TTL was given (RFC 1035 §5.1 leaves them without one): an hour.
 const TTL_S_DEFAULT: u32 = 3600;
@@ -24,7 +27,7 @@ pub(super) struct Entry {
 ///
 /// # Errors
 /// All faults of the text.
-pub(super) fn read(file: &str, text: &str, origin: Name) -> Result<Vec<Entry>, Vec<ZoneError>> {
+pub(super) fn read(file: &str, text: &str, origin: ZoneName) -> Result<Vec<Entry>, Vec<ZoneError>> {
     let mut reader = Reader {
         origin,
         owner: None,
@@ -52,8 +55,8 @@ pub(super) fn read(file: &str, text: &str, origin: Name) -> Result<Vec<Entry>, V
 
 /// What earlier entries say about later ones.
 struct Reader {
-    origin: Name,
-    owner: Option<String>,
+    origin: ZoneName,
+    owner: Option<ZoneName>,
     /// Of the last record.
     ttl_s: u32,
     /// Of `$TTL`.
@@ -70,15 +73,16 @@ impl Reader {
         let data = match words.indented {
             true => &words.list[..],
             false => {
-                self.owner = Some(self.absolute(&words.list[0]));
+                self.owner = Some(self.name(&words.list[0])?);
                 &words.list[1..]
             }
         };
-        let owner = self.owner.as_ref().ok_or(
-            "a record without an owner: the first line of a zone begins with a name, or with `@`",
-        )?;
-        let data: Vec<String> = data.iter().map(|word| self.absolute(word)).collect();
-        let record = self.record(owner, &data.join(" "))?;
+        let Some(owner) = self.owner.clone() else {
+            return Err(
+                "a record without an owner: the first begins with a name, or with `@`".to_owned(),
+            );
+        };
+        let record = self.record(owner, data)?;
         self.ttl_s = record.ttl;
         Ok(Some(record))
     }
@@ -86,8 +90,7 @@ impl Reader {
     fn directive(&mut self, words: &[String]) -> Result<(), String> {
         match (words[0].to_ascii_uppercase().as_str(), &words[1..]) {
             ("$ORIGIN", [name]) => {
-                self.origin = Name::parse(name, Some(&self.origin))
-                    .map_err(|error| format!("`{name}` is no name: {error}"))?;
+                self.origin = self.name(name)?;
             }
             ("$TTL", [ttl]) => {
                 let ttl_s =
@@ -112,23 +115,47 @@ impl Reader {
         Ok(())
     }
 
-    /// `@` spelled out.
-    fn absolute(&self, word: &str) -> String {
-        match word {
-            "@" => self.origin.to_string(),
-            word => word.to_owned(),
+    /// A name at the head of an entry, or of `$ORIGIN`. Hickory refuses some that are in use, `build_agent` among them.
+    fn name(&self, word: &str) -> Result<ZoneName, String> {
+        if word == "@" {
+            return Ok(self.origin.clone());
+        }
+        let no_name = |error: &dyn Display| format!("`{word}` is no name: {error}");
+        if !word.is_ascii() {
+            // Its letters go into the form with `xn--`.
+            return ZoneName::parse(word, Some(&self.origin)).map_err(|error| no_name(&error));
+        }
+        let name: Name = word.parse().map_err(|error: NameError| no_name(&error))?;
+        let name = ZoneName::from(&name);
+        match word.ends_with('.') && !word.ends_with("\\.") {
+            true => Ok(name),
+            false => name
+                .append_domain(&self.origin)
+                .map_err(|error| no_name(&error)),
         }
     }
 
-    fn record(&self, owner: &str, data: &str) -> Result<Record, String> {
+    /// Has hickory read what stands behind the owner.
+    fn record(&self, owner: ZoneName, data: &[String]) -> Result<Record, String> {
         let ttl_s = self.default_ttl_s.unwrap_or(self.ttl_s);
-        let text = format!("$TTL {ttl_s}\n{owner} {data}\n");
+        let mut text = format!("$TTL {ttl_s}\n@");
+        for word in data {
+            text.push(' ');
+            match word.as_str() {
+                "@" => text += &self.origin.to_string(),
+                word => text += word,
+            }
+        }
         let (_, sets) = Parser::new(text, None, Some(self.origin.clone()))
             .parse()
             .map_err(|error| format!("not a record that can be served: {error}"))?;
-        let record = sets.values().flat_map(|set| set.records_without_rrsigs());
-        let record = record.last().cloned();
-        record.ok_or_else(|| "a name, and nothing about it".to_owned())
+        let record = sets
+            .values()
+            .flat_map(RecordSet::records_without_rrsigs)
+            .last();
+        let mut record = record.cloned().ok_or("a name, and nothing about it")?;
+        record.name = owner;
+        Ok(record)
     }
 }
 
