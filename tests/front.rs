@@ -3,7 +3,6 @@
 //! The road behind them is played: it sends every message back as a response,
 //! those whose id is odd after a while. What messages mean is the stories' matter.
 
-use std::future::Future;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,15 +48,9 @@ impl Road for Echo {
         Step::Reply
     }
 
-    fn answer_later(
-        self: &Arc<Self>,
-        pending: Vec<u8>,
-        out: &mut Vec<u8>,
-    ) -> impl Future<Output = ()> + Send {
-        async move {
-            tokio::time::sleep(WHILE).await;
-            *out = pending;
-        }
+    async fn answer_later(self: &Arc<Self>, pending: Vec<u8>, out: &mut Vec<u8>) {
+        tokio::time::sleep(WHILE).await;
+        *out = pending;
     }
 }
 
