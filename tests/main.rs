@@ -7,6 +7,7 @@ mod support;
 mod alloc;
 mod cli;
 mod deploy;
+mod front;
 mod readme;
 mod schema;
 mod script;
