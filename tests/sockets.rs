@@ -3,11 +3,11 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
-use namegate::config::{Config, Server};
+use namegate::config::{Config, Queries, Server};
 use namegate::daemon::Daemon;
 use namegate::wire::{Message, Query, Rcode, Section, Type};
 use tempfile::TempDir;
@@ -92,6 +92,7 @@ async fn daemon(upstream: SocketAddr, change: impl FnOnce(&mut Config)) -> (Daem
     config.zones.dir = dir.path().join("zones");
     config.upstream.servers = vec![Server::Udp(upstream)];
     config.metrics.listen = None;
+    config.log.queries = Queries::None;
     change(&mut config);
     fs::write(&config.policy.file, support::document(&[NAME])).expect("written");
     let daemon = Daemon::start(&config)
@@ -153,4 +154,30 @@ async fn a_client_that_does_not_read_makes_room_at_once() {
         has_left,
         "it holds what it was sent for as long as one may be idle"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_has_asked_all_it_will_is_not_sent_away_before_its_last_answer() {
+    let slow = |query: &[u8]| {
+        thread::sleep(Duration::from_millis(150));
+        reply(query, 0, 0, true)
+    };
+    let (daemon, _dir) = daemon(upstream(slow, slow), |config| {
+        config.listen.tcp_max_clients = 1;
+    })
+    .await;
+    let server = daemon.addresses()[0];
+    let mut first = TcpStream::connect(server).expect("it listens");
+    for kind in [Type::A, Type::AAAA] {
+        send(&mut first, &support::query(NAME, kind, false));
+    }
+    first.shutdown(Shutdown::Write).expect("still open");
+    assert!(receive(&mut first).is_some());
+    let mut second = TcpStream::connect(server).expect("it listens");
+    assert_eq!(
+        receive(&mut second),
+        None,
+        "there is one place, and it is taken"
+    );
+    assert!(receive(&mut first).is_some());
 }
