@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::oneshot;
 
@@ -172,6 +173,27 @@ impl Port {
         let _ = answer.send(Ok((reply.to_vec(), mismatches)));
     }
 
+    /// Takes every datagram there is.
+    fn hear(&self, datagram: &mut [u8]) {
+        loop {
+            match self.socket.try_recv(datagram) {
+                Ok(len) => self.take(datagram, len),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => self.fail(&error),
+            }
+        }
+    }
+
+    /// A closed port is told by ICMP, and by the kernel as an error of the socket.
+    fn hear_error(&self) {
+        if let Ok(Some(error)) = self.socket.take_error() {
+            self.fail(&error);
+        }
+        // The runtime holds an error to be there until it is told otherwise.
+        let seen = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        let _ = self.socket.try_io(Interest::ERROR, seen);
+    }
+
     /// Tells all who wait that the network says no.
     fn fail(&self, error: &io::Error) {
         for (_, waiting) in lock(&self.waiting).drain() {
@@ -183,20 +205,16 @@ impl Port {
 /// Reads a port's datagrams for as long as somebody holds it.
 async fn listen(port: Weak<Port>) {
     let mut datagram = vec![0; DATAGRAM_OCTETS_MAX];
+    let wanted = Interest::READABLE | Interest::ERROR;
     while let Some(port) = port.upgrade() {
         // A port that is given up is let go when it has been silent for a while.
-        let Ok(ready) = tokio::time::timeout(AGE_MAX, port.socket.readable()).await else {
+        let Ok(ready) = tokio::time::timeout(AGE_MAX, port.socket.ready(wanted)).await else {
             continue;
         };
-        if ready.is_err() {
-            return;
-        }
-        loop {
-            match port.socket.try_recv(&mut datagram) {
-                Ok(len) => port.take(&mut datagram, len),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => port.fail(&error),
-            }
+        match ready {
+            Ok(ready) if ready.is_error() => port.hear_error(),
+            Ok(_) => port.hear(&mut datagram),
+            Err(_) => return,
         }
     }
 }
@@ -218,4 +236,166 @@ fn id_of(message: &[u8]) -> u16 {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no holder of this lock panics")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A query of this id for `a.example A`.
+    fn query(id: u16) -> Vec<u8> {
+        [
+            &id.to_be_bytes()[..],
+            b"\x01\0\0\x01\0\0\0\0\0\0\x01a\x07example\0\0\x01\0\x01",
+        ]
+        .concat()
+    }
+
+    fn reply(query: &[u8]) -> Vec<u8> {
+        let mut reply = query.to_vec();
+        reply[2] |= 0x80;
+        reply
+    }
+
+    async fn server() -> (UdpSocket, SocketAddr) {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        let address = socket.local_addr().expect("bound");
+        (socket, address)
+    }
+
+    async fn receive(server: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+        let mut datagram = vec![0; 512];
+        let (len, client) = server.recv_from(&mut datagram).await.expect("a query");
+        datagram.truncate(len);
+        (datagram, client)
+    }
+
+    #[tokio::test]
+    async fn each_query_gets_the_reply_that_fits_it() {
+        let (server, address) = server().await;
+        let ports = Arc::new(Ports::new(address));
+        let answering = tokio::spawn(async move {
+            let mut asked = Vec::new();
+            for _ in 0..200 {
+                asked.push(receive(&server).await);
+            }
+            // The last is answered first.
+            for (query, client) in asked.iter().rev() {
+                server.send_to(&reply(query), client).await.expect("sent");
+            }
+            let ports: std::collections::HashSet<u16> =
+                asked.iter().map(|(_, client)| client.port()).collect();
+            ports.len()
+        });
+        let mut waiting = tokio::task::JoinSet::new();
+        for id in 0..200 {
+            let ports = ports.clone();
+            waiting.spawn(async move { (id, ports.exchange(&query(id)).await) });
+        }
+        while let Some(done) = waiting.join_next().await {
+            let (id, answered) = done.expect("no panic");
+            assert_eq!(answered.expect("a reply").0, reply(&query(id)));
+        }
+        let used = answering.await.expect("no panic");
+        assert!((2..=PORTS).contains(&used), "{used} ports");
+        assert!(ports.open.iter().all(|port| {
+            lock(port)
+                .as_ref()
+                .is_none_or(|it| lock(&it.waiting).is_empty())
+        }));
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_counted_and_waited_out() {
+        let (server, address) = server().await;
+        let ports = Ports::new(address);
+        let answering = async {
+            let (query, client) = receive(&server).await;
+            let mut other_id = reply(&query);
+            other_id[0] ^= 1;
+            let mut other_name = reply(&query);
+            other_name[13] ^= 1;
+            for wrong in [
+                &other_id,
+                &other_name,
+                &b"xx".to_vec(),
+                &other_name,
+                &reply(&query),
+            ] {
+                server.send_to(wrong, client).await.expect("sent");
+            }
+        };
+        let (answered, ()) = tokio::join!(
+            ports.exchange(b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01"),
+            answering
+        );
+        // Those with another id are nobody's.
+        assert_eq!(answered.expect("a reply").1, 2);
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_known_at_once() {
+        let (server, address) = server().await;
+        drop(server);
+        let ports = Ports::new(address);
+        let answered =
+            tokio::time::timeout(Duration::from_secs(10), ports.exchange(&query(1))).await;
+        assert!(matches!(answered.expect("at once"), Err(Lost::Io(_))));
+    }
+
+    #[tokio::test]
+    async fn one_id_is_not_used_twice_on_one_port() {
+        let (server, address) = server().await;
+        let ports = Arc::new(Ports::new(address));
+        let mut waiting = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let ports = ports.clone();
+            waiting.spawn(async move { ports.exchange(&query(7)).await.expect("a reply") });
+        }
+        let mut clients = std::collections::HashSet::new();
+        for _ in 0..100 {
+            let (query, client) = receive(&server).await;
+            assert!(
+                clients.insert(client),
+                "two queries of one id from {client}"
+            );
+            server.send_to(&reply(&query), client).await.expect("sent");
+            // Leaves no doubt that both may be under way at once.
+            tokio::task::yield_now().await;
+            clients.remove(&client);
+        }
+        while waiting.join_next().await.is_some() {}
+    }
+
+    #[tokio::test]
+    async fn a_port_is_given_up_after_its_uses() {
+        let (server, address) = server().await;
+        let ports = Ports::new(address);
+        let first = ports
+            .port(0)
+            .expect("a port")
+            .socket
+            .local_addr()
+            .expect("bound");
+        let still = ports
+            .port(0)
+            .expect("a port")
+            .socket
+            .local_addr()
+            .expect("bound");
+        assert_eq!(first, still);
+        lock(&ports.open[0])
+            .as_ref()
+            .expect("it is open")
+            .uses
+            .store(USES_MAX, Relaxed);
+        let next = ports
+            .port(0)
+            .expect("a port")
+            .socket
+            .local_addr()
+            .expect("bound");
+        assert_ne!(first, next);
+        drop(server);
+    }
 }
