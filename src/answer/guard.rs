@@ -15,6 +15,9 @@ use crate::wire::{
 
 /// Links from the question to its records (SPEC 6).
 pub const LINKS_MAX: usize = 8;
+/// Records that prove a denial. One name takes at most three (RFC 5155 §7.2), and each alias that a wildcard
+/// made one more; the signatures of each are looked for in the whole reply.
+const PROOFS_MAX: usize = 16;
 
 /// An answer, ready to be kept and sent.
 #[derive(Debug)]
@@ -301,9 +304,8 @@ impl Trail {
         self.keep(Section::Authority, &[&soa], ttl_s)?;
         self.keep_signatures(message, Section::Authority, soa.owner, Type::SOA)?;
         if self.dnssec_ok {
-            for proof in
-                authorities(message).filter(|it| matches!(it.kind, Type::NSEC | Type::NSEC3))
-            {
+            let is_proof = |it: &Record<'_>| matches!(it.kind, Type::NSEC | Type::NSEC3);
+            for proof in authorities(message).filter(is_proof).take(PROOFS_MAX) {
                 self.keep(Section::Authority, &[&proof], proof.ttl_s.min(ttl_s))?;
                 self.keep_signatures(message, Section::Authority, proof.owner, proof.kind)?;
             }
@@ -677,6 +679,27 @@ mod tests {
             inspect_hints(&record(b"\0\x01\0\x09h2")),
             Seen::Private
         ));
+    }
+
+    /// A proof costs a walk over the whole reply, so a reply full of them must not cost its square.
+    #[test]
+    fn a_denial_keeps_no_more_proofs_than_it_takes() {
+        let mut octets = b"\0\0\x81\x83\0\x01\0\0\0\x29\0\0\x01a\0\0\x01\0\x01".to_vec();
+        let soa = [&[0; 2][..], &[0, 0, 0, 30].repeat(5)].concat();
+        octets.extend([b"\0\0\x06\0\x01\0\0\0\x3C\0\x16", &soa[..]].concat());
+        for n in 0..40 {
+            octets.extend(b"\x01b\0\0\x2F\0\x01\0\0\0\x3C\0\x04\x01");
+            octets.extend([n, 0, 0]);
+        }
+        let message = Message::read(&octets).expect("a reply");
+        let caps = Caps {
+            positive_s: 300,
+            negative_s: 60,
+        };
+        let mut trail = Trail::new("a".parse().expect("a name"), Type::A, true, caps);
+        assert_eq!(trail.follow(&message), Ok(Step::Done));
+        let records = u16::try_from(PROOFS_MAX).expect("few") + 1;
+        assert_eq!(trail.finish().said.counts(), [0, records, 0]);
     }
 
     #[test]
