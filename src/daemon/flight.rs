@@ -16,7 +16,10 @@ const LEADERS_MAX: usize = 8;
 pub(super) struct Flights<T>(Mutex<HashMap<Asked, watch::Receiver<Option<T>>>>);
 
 /// One's part in a flight.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart in the next line")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart in the next line"
+)]
 enum Part<T> {
     Lead(Landing<T>),
     Follow(watch::Receiver<Option<T>>),
