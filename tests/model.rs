@@ -123,7 +123,7 @@ fn the_model_is_the_specification() {
     check(&list, "b.com", &Said::Allowed("*.com".into(), 0));
     for (name, why, encloser_labels, is_ancestor) in [
         ("com", namegate::matcher::Why::NotListed, 0, true),
-        ("", namegate::matcher::Why::NotListed, 0, false),
+        ("", namegate::matcher::Why::NotListed, 0, true),
         ("org", namegate::matcher::Why::NotListed, 0, false),
         ("x y.b.com", namegate::matcher::Why::BadLabel, 2, false),
     ] {
