@@ -208,7 +208,7 @@ fn ask_without_end(server: SocketAddr, stop: &std::sync::atomic::AtomicBool) -> 
         if message.rcode() == Rcode::NXDOMAIN {
             let generation = generation(&message);
             assert!(
-                generation % 2 == 0,
+                generation.is_multiple_of(2),
                 "generation {generation} allows the name, and denied it"
             );
             assert!(
