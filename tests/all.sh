@@ -18,8 +18,8 @@ main() {
     PATH=$PATH:/usr/sbin:/sbin
     WORK=$(mktemp -d "${TMPDIR:-/tmp}/namegate-all.XXXXXX")
     trap 'rm -rf -- "$WORK"' EXIT
-    export NAMEGATE_TALLY=$WORK/tally
-    : >"$NAMEGATE_TALLY"
+    TALLY=$WORK/tally
+    : >"$TALLY"
     install_missing
     step 'style' cargo fmt --check
     step 'lints' cargo clippy --all-targets --locked -- -D warnings
@@ -35,7 +35,7 @@ main() {
 heading() { printf '\n== %s\n' "$1"; }
 
 # tally NAME PASSED FAILED SKIPPED: adds to the sums.
-tally() { echo "$*" >>"$NAMEGATE_TALLY"; }
+tally() { echo "$*" >>"$TALLY"; }
 
 # step NAME COMMAND...: one check, by its exit code.
 step() {
@@ -62,14 +62,14 @@ cargo_tests() {
             if (code != 0 && failed == 0) failed = 1
             if (passed + failed == 0) failed = 1
             print "cargo", passed + 0, failed + 0, ignored + 0
-        }' "$WORK/cargo" >>"$NAMEGATE_TALLY"
+        }' "$WORK/cargo" >>"$TALLY"
 }
 
 # suite NAME: a script of ours, which adds to the sums itself; one that did not counts as failed.
 suite() {
     heading "tests/$1.sh"
-    "tests/$1.sh" || true
-    grep -q "^$1 " "$NAMEGATE_TALLY" || tally "$1" 0 1 0
+    NAMEGATE_TALLY=$TALLY "tests/$1.sh" || true
+    grep -q "^$1 " "$TALLY" || tally "$1" 0 1 0
 }
 
 # sum_up: the last line.
@@ -82,7 +82,7 @@ sum_up() {
             if (skipped > 0) line = line ", " skipped " skipped"
             print line
             exit failed > 0
-        }' "$NAMEGATE_TALLY"
+        }' "$TALLY"
 }
 
 # install_missing: makes sure of every tool, once.

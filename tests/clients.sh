@@ -67,6 +67,7 @@ inside() {
     plain_box
     pod
     short_names
+    without_ipv6
     starts_that_fail
 }
 
@@ -269,6 +270,25 @@ short_names() {
         says "a search list, $libc: a single label that becomes allowed" "^ok .*$WEB4" "$T/lookup-$libc" allowed
         says "a search list, $libc: a single label that becomes blocked" '^noname$' "$T/lookup-$libc" blocked
     done
+}
+
+# without_ipv6: a machine that has no ::1 is served by the defaults all the same.
+# shellcheck disable=SC2016
+without_ipv6() {
+    local there='ip link set lo up && echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6' asked='
+        "$@" 2>&1 & pid=$!
+        for try in 1 2 3 4 5 6 7 8 9 10; do
+            sleep 0.3
+            dig +time=1 +tries=1 @127.0.0.1 blocked.example && break
+        done
+        kill "$pid"
+        wait "$pid"'
+    if ! unshare --net sh -c "$there" 2>/dev/null; then
+        skip 'a machine without IPv6' 'IPv6 cannot be switched off in here'
+        return
+    fi
+    says 'a machine without IPv6: the defaults serve' 'status: NXDOMAIN' unshare --net sh -c "$there; $asked" sh \
+        "$NAMEGATE_BIN" run --config "$T/config.toml" --policy "$T/policy.json" --zones "$T/no-zones" --upstream udp://127.0.0.2
 }
 
 # starts_that_fail: what only a machine of our own can show: no resolver to ask, a port that is not for us.

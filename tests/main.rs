@@ -5,10 +5,13 @@
 mod support;
 
 mod alloc;
+mod cli;
 mod deploy;
+mod front;
 mod readme;
 mod schema;
 mod script;
+mod sockets;
 mod telemetry;
 mod tidy;
 mod vectors;

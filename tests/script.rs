@@ -116,6 +116,7 @@ stories! {
     upstream_dead_port,
     upstream_flags,
     upstream_folds_case,
+    upstream_folds_case_without_tcp,
     upstream_forgeries_are_ignored,
     upstream_lost_packet,
     upstream_malformed_records,

@@ -239,7 +239,7 @@ async fn mixtures_are_not_told(mut bench: Bench) {
         .policy
         .allowed_hostnames
         .iter()
-        .map(|it| it.text())
+        .map(|it| it.text().to_owned())
         .collect();
     assert_eq!(hosts, ["cc.com", "dd.com"]);
     assert_eq!(octets, texts[1].len());
@@ -303,6 +303,20 @@ async fn what_cannot_be_read_is_told_once() {
     bench.sees("two").await;
 }
 
+#[test]
+fn a_pipe_is_not_waited_for() {
+    let mut bench = Bench::new(|place| {
+        let made = Command::new("mkfifo")
+            .arg(place.join("policy.json"))
+            .status();
+        assert!(made.expect("mkfifo runs").success());
+    });
+    let (sender, receiver) = std::sync::mpsc::channel();
+    thread::spawn(move || drop(sender.send(bench.watch.load())));
+    let sight = receiver.recv_timeout(LIVELY).expect("an answer");
+    assert!(matches!(sight, Sight::Unreadable(_)), "{sight:?}");
+}
+
 /// A Kubernetes volume: each publication is a directory of its own, and one link says which counts.
 fn publish(place: &Path, version: &str, name: &str) {
     fs::create_dir(place.join(version)).expect("made");
@@ -349,6 +363,23 @@ async fn a_directory_that_is_replaced_is_watched_again() {
     bench.sees("four").await;
     save(&file, &document("five"));
     bench.sees("five").await;
+}
+
+#[tokio::test]
+async fn a_directory_that_is_moved_away_and_back_is_still_watched() {
+    let mut bench = Bench::new(|place| {
+        fs::create_dir(place.join("etc")).expect("made");
+        write(&place.join("etc/policy.json"), &document("one"));
+        symlink("etc/policy.json", place.join("policy.json")).expect("linked");
+    });
+    bench.loads("one");
+    fs::rename(bench.path("etc"), bench.path("old")).expect("renamed");
+    fs::rename(bench.path("old"), bench.path("etc")).expect("renamed");
+    tokio::time::sleep(PAUSE).await;
+    bench.poke.poke();
+    assert!(matches!(bench.next().await, Sight::Unchanged));
+    save(&bench.path("etc/policy.json"), &document("two"));
+    bench.sees("two").await;
 }
 
 #[tokio::test]

@@ -16,6 +16,10 @@ use crate::wire::{
 /// Links from the question to its records (SPEC 6).
 pub const LINKS_MAX: usize = 8;
 
+/// NSEC and NSEC3 records of a denial: RFC 5155 §7.2 asks for three at most, and more may come with an alias.
+/// Each has us look through the whole section for its signatures.
+const PROOFS_MAX: usize = 8;
+
 /// An answer, ready to be kept and sent.
 #[derive(Debug)]
 pub struct Finding {
@@ -291,8 +295,11 @@ impl Trail {
     /// Keeps the SOA that bounds a denial (RFC 2308 §3, §5) and, for those who validate, its proof. False: there is none.
     fn keep_denial(&mut self, message: &Message<'_>) -> Result<bool, Astray> {
         let here = self.here();
-        let is_soa =
-            |record: &Record<'_>| record.kind == Type::SOA && here.is_at_or_below(&record.owner);
+        let is_soa = |record: &Record<'_>| {
+            record.kind == Type::SOA
+                && here.is_at_or_below(&record.owner)
+                && record.spelled().is_ok()
+        };
         let Some(soa) = authorities(message).find(is_soa) else {
             return Ok(false);
         };
@@ -301,9 +308,8 @@ impl Trail {
         self.keep(Section::Authority, &[&soa], ttl_s)?;
         self.keep_signatures(message, Section::Authority, soa.owner, Type::SOA)?;
         if self.dnssec_ok {
-            for proof in
-                authorities(message).filter(|it| matches!(it.kind, Type::NSEC | Type::NSEC3))
-            {
+            let is_proof = |it: &Record<'_>| matches!(it.kind, Type::NSEC | Type::NSEC3);
+            for proof in authorities(message).filter(is_proof).take(PROOFS_MAX) {
                 self.keep(Section::Authority, &[&proof], proof.ttl_s.min(ttl_s))?;
                 self.keep_signatures(message, Section::Authority, proof.owner, proof.kind)?;
             }
@@ -677,6 +683,45 @@ mod tests {
             inspect_hints(&record(b"\0\x01\0\x09h2")),
             Seen::Private
         ));
+    }
+
+    /// What a reply that denies `a.` comes to, for a client that validates.
+    fn denied(authorities: &[&[u8]]) -> Finding {
+        let count = u16::try_from(authorities.len()).expect("a count");
+        let mut octets = b"\0\0\x81\x83\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01".to_vec();
+        octets[8..10].copy_from_slice(&count.to_be_bytes());
+        octets.extend(authorities.concat());
+        let message = Message::read(&octets).expect("its frame holds");
+        let caps = Caps {
+            positive_s: 300,
+            negative_s: 30,
+        };
+        let name = "a".parse().expect("a name");
+        let mut trail = Trail::new(name, Type::A, true, caps);
+        assert_eq!(trail.follow(&message), Ok(Step::Done));
+        trail.finish()
+    }
+
+    const SOA: &[u8] =
+        b"\0\0\x06\0\x01\0\0\0\x3C\0\x16\0\0\0\0\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\x04\0\0\0\x05";
+
+    #[test]
+    fn a_denial_has_as_many_proofs_as_one_takes() {
+        let nsec: &[u8] = b"\0\0\x2F\0\x01\0\0\0\x3C\0\x01\0";
+        let mut records = vec![nsec; 4000];
+        records.push(SOA);
+        assert_eq!(denied(&records).said.counts(), [0, 1 + 8, 0]);
+    }
+
+    #[test]
+    fn a_broken_soa_bounds_nothing_and_spoils_nothing() {
+        let broken: &[u8] = b"\0\0\x06\0\x01\0\0\0\x3C\0\x04\0\0\0\x05";
+        let finding = denied(&[broken]);
+        assert_eq!(
+            (finding.rcode, finding.said.counts()),
+            (Rcode::NXDOMAIN, [0; 3])
+        );
+        assert_eq!(denied(&[broken, SOA]).said.counts(), [0, 1, 0]);
     }
 
     #[test]

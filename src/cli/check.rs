@@ -10,7 +10,7 @@ use super::args::{CheckArgs, CheckFormat};
 use super::{configuration, exit, fail, printable, say};
 use crate::config::{Ancestors, Config};
 use crate::daemon::{Grants, StartError, local_zones, select_of};
-use crate::policy::{self, Accepted, Diagnostics, Policy, Severity};
+use crate::policy::{self, Accepted, Diagnostics, Pattern, Policy, Severity};
 
 /// The permission that lets anybody write.
 const OTHERS_WRITE: u32 = 0o002;
@@ -23,7 +23,7 @@ pub(super) fn check(args: &CheckArgs, color: clap::ColorChoice) -> u8 {
     // What else the configuration names is looked at, too, and the policy all the same.
     let patterns = Grants::of(&config).map_err(StartError::Patterns);
     let faults = [patterns.err(), local_zones(&config).err()];
-    let refused = faults.iter().flatten().map(fail).last();
+    let refused = faults.iter().flatten().fold(None, |_, it| Some(fail(it)));
     let code = check_policy(args, color, &config).unwrap_or_else(|error| fail(&error));
     refused.unwrap_or(code)
 }
@@ -122,11 +122,17 @@ fn summary(config: &Config, accepted: Option<&Accepted>, diagnostics: &Diagnosti
 /// What the policy allows, in a few words.
 fn allowed(policy: &Policy) -> String {
     let patterns = &policy.allowed_hostnames;
-    let wildcards = patterns.iter().filter(|it| it.is_wildcard()).count();
+    let wildcards = patterns.iter().filter(Pattern::is_wildcard).count();
     match (policy.allow_all, patterns.len()) {
         (true, _) => "allow_all: every name resolves".to_owned(),
         (false, 0) => "no names".to_owned(),
-        (false, 1) => format!("1 name ({})", patterns[0].text()),
+        (false, 1) => format!(
+            "1 name ({})",
+            patterns
+                .iter()
+                .map(|it| it.text().to_owned())
+                .collect::<String>()
+        ),
         (false, names) => format!(
             "{names} names ({} exact, {wildcards} wildcard)",
             names - wildcards

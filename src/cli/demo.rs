@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::args::DemoArgs;
 use super::ask::{Said, ask};
-use super::run::{on_runtime, told_to_end};
+use super::run::{End, on_runtime};
 use super::{exit, say, talk};
 use crate::config::{AtStart, Config, Queries, Server};
 use crate::daemon::{Daemon, StartError, reason};
@@ -146,6 +146,8 @@ impl Drop for Room {
 }
 
 async fn show(args: &DemoArgs, room: &Room) -> Result<u8, StartError> {
+    // From here on Ctrl-C leaves no files behind.
+    let mut end = End::listen().map_err(StartError::Io)?;
     let internet = Daemon::start(&internet_config(room)).await?;
     let daemon = start(args, room, internet.addresses()[0]).await?;
     let us = daemon.addresses()[0];
@@ -163,7 +165,7 @@ async fn show(args: &DemoArgs, room: &Room) -> Result<u8, StartError> {
         });
     } else {
         suggest(us, daemon.pages(), &room.policy());
-        told_to_end().await;
+        end.asked().await;
     }
     daemon.stop().await;
     internet.stop().await;

@@ -92,6 +92,22 @@ struct Opinion {
     unlistable: Option<String>,
 }
 
+impl Opinion {
+    /// The opinion of a name that a local zone has: the first desk that a query comes to.
+    fn of(name: &Name, kind: Type) -> Self {
+        Self {
+            name: *name,
+            kind,
+            allowed: true,
+            reason: Reason::Local,
+            answer: None,
+            rule: None,
+            nearest: Vec::new(),
+            unlistable: None,
+        }
+    }
+}
+
 impl Judge {
     /// Reads the policy; tells what is wrong with it and returns the exit code when it cannot.
     fn open(config: Config, color: clap::ColorChoice) -> Result<Self, u8> {
@@ -118,17 +134,9 @@ impl Judge {
 
     /// Judges a name on the road that a query takes: local zones, special names, the policy, then the type.
     fn opinion(&self, name: &Name, typed: &str, kind: Type) -> Opinion {
-        let opinion = Opinion {
-            name: *name,
-            kind,
-            allowed: true,
-            reason: Reason::Local,
-            answer: None,
-            rule: None,
-            nearest: Vec::new(),
-            unlistable: None,
-        };
-        if let Some(zone) = self.zones.iter().find(|zone| name.is_at_or_below(zone)) {
+        let opinion = Opinion::of(name, kind);
+        let zones = self.zones.iter().filter(|zone| name.is_at_or_below(zone));
+        if let Some(zone) = zones.max_by_key(|zone| zone.labels().count()) {
             let answer = Some(format!("what the zone {zone} says"));
             return Opinion { answer, ..opinion };
         }
@@ -147,7 +155,7 @@ impl Judge {
                 reason: Reason::DnssecAncestor,
                 ..opinion
             },
-            Verdict::Deny(denial) => self.of_denied(denial, typed, opinion),
+            Verdict::Deny(denial) => self.of_denied(denial, name, typed, kind),
         }
     }
 
@@ -173,7 +181,7 @@ impl Judge {
         }
     }
 
-    fn of_denied(&self, denial: Denial, typed: &str, opinion: Opinion) -> Opinion {
+    fn of_denied(&self, denial: Denial, name: &Name, typed: &str, kind: Type) -> Opinion {
         let blocked = &self.config.blocked;
         let exists = denial.is_ancestor && blocked.ancestors == Ancestors::Nodata;
         let rcode = if exists { "NODATA" } else { "NXDOMAIN" };
@@ -188,9 +196,9 @@ impl Judge {
                 "{rcode}, EDE 15 \"Blocked\", negative TTL {} s",
                 blocked.ttl_s
             )),
-            nearest: self.rules.nearest(&opinion.name),
+            nearest: self.rules.nearest(name),
             unlistable: unlistable(typed),
-            ..opinion
+            ..Opinion::of(name, kind)
         }
     }
 
@@ -271,7 +279,10 @@ impl Judge {
             (Reason::Wildcard, Some(pattern)) => format!("{pattern}{at}   wildcard, any depth"),
             (Reason::Exact, Some(pattern)) => format!("{pattern}{at}   exact"),
             (Reason::AllowAll, _) => "allow_all is true".to_owned(),
-            (granted, Some(pattern)) => format!("{pattern}   {}", grant_text(granted)),
+            (_, Some(pattern)) => {
+                let grant = rule.map_or("", |rule| grant_text(rule.grant));
+                format!("{pattern}   {grant}")
+            }
             (Reason::DenyAll, None) => "the policy allows nothing".to_owned(),
             (Reason::BadLabel, None) => "a label holds an octet outside A-Z a-z 0-9 - _".to_owned(),
             (_, None) => match self.patterns() {
@@ -358,16 +369,15 @@ fn unlistable(typed: &str) -> Option<String> {
 }
 
 /// What of policy and configuration grants a name that the list does not have.
-fn grant_text(reason: Reason) -> String {
-    let flag = match reason {
-        Reason::GatewayAgent => "allow_agent_gateway",
-        Reason::GatewayMcp => "allow_mcp_gateway",
-        Reason::Devbox => "allow_devbox_to_devbox",
-        Reason::Mirrors => "allow_runloop_mirrors",
-        Reason::ForwardExempt => return "forwarded, and exempt from the policy".to_owned(),
-        other => return other.to_string(),
-    };
-    format!("{flag} is true, [services] names it")
+fn grant_text(grant: Grant) -> &'static str {
+    match grant {
+        Grant::Listed => "listed",
+        Grant::AgentGateway => "allow_agent_gateway is true, [services] names it",
+        Grant::McpGateway => "allow_mcp_gateway is true, [services] names it",
+        Grant::DevboxToDevbox => "allow_devbox_to_devbox is true, [services] names it",
+        Grant::Mirrors => "allow_runloop_mirrors is true, [services] names it",
+        Grant::Forward => "forwarded, and exempt from the policy",
+    }
 }
 
 fn kinship_text(near: &Near, name: &Name) -> String {

@@ -1,10 +1,11 @@
 //! `run`: the resolver, until a signal says otherwise.
 
 use std::future::Future;
+use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::RunArgs;
 use super::{configuration, exit, fail};
@@ -27,7 +28,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
 
 /// Runs a command that serves, on as many threads as there are processors.
 pub(super) fn on_runtime(serve: impl Future<Output = Result<u8, StartError>>) -> u8 {
-    let runtime: std::io::Result<Runtime> = Builder::new_multi_thread().enable_all().build();
+    let runtime: io::Result<Runtime> = Builder::new_multi_thread().enable_all().build();
     let served = match runtime {
         Ok(runtime) => runtime.block_on(serve),
         Err(error) => Err(StartError::Io(error)),
@@ -37,25 +38,13 @@ pub(super) fn on_runtime(serve: impl Future<Output = Result<u8, StartError>>) ->
 
 async fn serve(config: &Config) -> Result<u8, StartError> {
     let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Io)?;
+    let mut end = End::listen().map_err(StartError::Io)?;
     let daemon = Daemon::start(config).await?;
-    let live = daemon.road().live();
-    let (exact, wildcard) = live.rules.counts();
-    tracing::info!(
-        policy = %live.name,
-        generation = live.generation,
-        exact,
-        wildcard,
-        listen = ?daemon.addresses(),
-        metrics = ?daemon.pages(),
-        "namegate {} answers",
-        env!("CARGO_PKG_VERSION")
-    );
+    tell_of_start(&daemon);
     daemon.tell_supervisor(Phase::Ready);
-    let ended = told_to_end();
-    tokio::pin!(ended);
     loop {
         tokio::select! {
-            () = &mut ended => break,
+            () = end.asked() => break,
             Some(()) = hangup.recv() => daemon.reload(),
         }
     }
@@ -64,21 +53,46 @@ async fn serve(config: &Config) -> Result<u8, StartError> {
     tokio::select! {
         () = daemon.stop() => Ok(exit::OK),
         // Asked twice, it does not wait for those on their way.
-        () = told_to_end() => Ok(exit::OK),
+        () = end.asked() => Ok(exit::OK),
     }
 }
 
-/// Waits for SIGTERM or SIGINT.
-pub(super) async fn told_to_end() {
-    let (Ok(mut term), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        return;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
+fn tell_of_start(daemon: &Daemon) {
+    let live = daemon.road().live();
+    let (exact, wildcard) = live.rules.counts();
+    let listen: Vec<String> = daemon.addresses().iter().map(ToString::to_string).collect();
+    tracing::info!(
+        policy = %live.name,
+        generation = live.generation,
+        exact,
+        wildcard,
+        listen = listen.join(" "),
+        metrics = daemon.pages().map(tracing::field::display),
+        "namegate {} answers",
+        env!("CARGO_PKG_VERSION")
+    );
+}
+
+/// SIGTERM and SIGINT, none of which is lost once they are listened for.
+pub(super) struct End {
+    term: Signal,
+    interrupt: Signal,
+}
+
+impl End {
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next of them.
+    pub(super) async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 

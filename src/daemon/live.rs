@@ -88,7 +88,7 @@ pub fn compile(policy: &Policy, config: &Config, grants: &Grants) -> Rules {
     rules = if policy.allow_all {
         rules.allow_all()
     } else {
-        rules.grant(Grant::Listed, &policy.allowed_hostnames)
+        rules.grant(Grant::Listed, policy.allowed_hostnames.iter())
     };
     let flags = [
         (

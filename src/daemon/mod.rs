@@ -51,7 +51,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Binds, reads, compiles, and serves. When this returns, queries are answered.
+    /// Binds, reads, compiles, and serves; to be called inside a runtime of several threads. When this returns, queries are answered.
     ///
     /// # Errors
     /// Whatever of it cannot be done, with its remedy and exit code.

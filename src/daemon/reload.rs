@@ -60,7 +60,12 @@ fn bearable(sight: Sight, policy: &config::Policy) -> Result<Sight, StartError> 
         }
         Sight::Missing if policy.on_missing == AtStart::Exit => Err(missing(Errno::ENOENT.into())),
         Sight::Unreadable(error) if policy.on_missing == AtStart::Exit => Err(missing(error)),
-        sight => Ok(sight),
+        sight @ (Sight::Applied { .. }
+        | Sight::Rejected { .. }
+        | Sight::Missing
+        | Sight::Unreadable(_)
+        | Sight::Unchanged
+        | Sight::Health(_)) => Ok(sight),
     }
 }
 

@@ -153,3 +153,54 @@ impl Drop for Front {
 async fn told_to_stop(stopped: &mut tokio::sync::watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Echoes, after it has begun something that nobody waits for.
+    struct Echo(AtomicUsize);
+
+    impl Road for Echo {
+        type Pending = ();
+
+        fn answer_now(
+            self: &Arc<Self>,
+            octets: &[u8],
+            _: &Client,
+            _: Instant,
+            out: &mut Vec<u8>,
+        ) -> Step<()> {
+            let road = self.clone();
+            tokio::spawn(async move { road.0.fetch_add(1, Acquire) });
+            out.clear();
+            out.extend_from_slice(octets);
+            Step::Reply
+        }
+
+        async fn answer_later(self: &Arc<Self>, (): (), _: &mut Vec<u8>) {}
+    }
+
+    #[tokio::test]
+    async fn what_a_road_begins_on_the_way_is_carried_out() {
+        let mut listen = config::Config::default().listen;
+        listen.addresses = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+        let bound = bind(&listen.addresses, 2).expect("a port");
+        let address = bound.addresses()[0];
+        let echo = Arc::new(Echo(AtomicUsize::new(0)));
+        let front = Front::serve(bound, &listen, &echo).expect("served");
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let mut reply = [0; 16];
+        for query in [b"one", b"two"] {
+            socket.send_to(query, address).await.expect("sent");
+            let received = tokio::time::timeout(Duration::from_secs(10), socket.recv(&mut reply));
+            let len = received.await.expect("it answers").expect("a reply");
+            assert_eq!(&reply[..len], query);
+        }
+        front.stop(Duration::from_secs(2)).await;
+        tokio::task::yield_now().await;
+        assert_eq!(echo.0.load(Acquire), 2);
+    }
+}

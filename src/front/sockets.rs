@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
+use nix::errno::Errno;
+use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Transport;
@@ -57,7 +59,18 @@ impl fmt::Display for NotBound {
 
 impl std::error::Error for NotBound {}
 
+impl NotBound {
+    /// Is it the IPv6 loopback of a machine without IPv6?
+    fn is_absent_loopback(&self) -> bool {
+        let is_absent = self.error.kind() == io::ErrorKind::AddrNotAvailable
+            || self.error.raw_os_error() == Some(Errno::EAFNOSUPPORT as i32);
+        is_absent && self.address.ip() == Ipv6Addr::LOCALHOST
+    }
+}
+
 /// Binds every address over both transports, with `workers` UDP sockets each that share the load.
+///
+/// The default names both loopbacks, and many containers have only one: `::1` is left out where it does not exist, unless it is all.
 ///
 /// # Errors
 /// For the first address that cannot be had; then none is held.
@@ -68,7 +81,13 @@ pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Bound, NotBound>
         addresses: Vec::new(),
     };
     for address in addresses {
-        let (address, tcp, udp) = both(*address, workers)?;
+        let (address, tcp, udp) = match both(*address, workers) {
+            Err(absent) if absent.is_absent_loopback() && addresses.len() > 1 => {
+                tracing::warn!("no IPv6 here: {} is left out", absent.address);
+                continue;
+            }
+            tried => tried?,
+        };
         bound.addresses.push(address);
         bound.tcp.push(tcp);
         bound.udp.extend(udp);
@@ -126,8 +145,11 @@ fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
 fn udp(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
     socket.set_reuse_port(shared)?;
-    // The kernel gives what net.core.rmem_max allows; less than asked for is no error.
-    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_OCTETS);
+    // With CAP_NET_ADMIN it is had whatever net.core.rmem_max allows, which is 300 datagrams on most machines.
+    if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_OCTETS).is_err() {
+        // Less than asked for is no error.
+        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_OCTETS);
+    }
     socket.bind(&address.into())?;
     Ok(socket.into())
 }

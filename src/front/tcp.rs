@@ -20,6 +20,8 @@ use crate::wire::MESSAGE_OCTETS_MAX;
 const FIRST_MESSAGE: Duration = Duration::from_secs(5);
 /// Queries of one connection that wait at once; further ones are not read until some are answered.
 const WAITING_MAX: usize = 64;
+/// Read at a time, in octets: room for a hundred pipelined queries.
+const READ_OCTETS: usize = 4096;
 /// Replies are written out when they fill this, in octets: what a client that does not read can make us hold.
 const UNSENT_OCTETS_MAX: usize = 64 << 10;
 /// An accept that fails for want of descriptors is tried again after this.
@@ -86,21 +88,17 @@ impl Clients {
         u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// A place for a new connection. At the cap the connection idle for longest leaves; if none is idle, the new one does.
+    /// A place for a new connection. At a cap the connection idle for longest leaves; if none is idle, the new one does.
     fn sit(self: &Arc<Self>, address: IpAddr) -> Option<Taken> {
         let mut open = self.open.lock().expect("no holder of this lock panics");
-        let of_address = || open.values().filter(|seat| seat.address == address).count();
+        let is_neighbour = |seat: &Seat| seat.address == address;
+        let of_address = || open.values().filter(|seat| is_neighbour(seat)).count();
         // On loopback all clients share one address.
         let share = (self.limits.clients_max / SHARE_OF_ONE_ADDRESS).max(1);
         if !address.is_loopback() && of_address() >= share {
-            return None;
-        }
-        if open.len() >= self.limits.clients_max {
-            let idle = open.iter().filter(|(_, seat)| !seat.is_busy.load(Relaxed));
-            let oldest = idle
-                .min_by_key(|(_, seat)| seat.used_at_ms.load(Relaxed))
-                .map(|(id, _)| *id)?;
-            open.remove(&oldest)?.leave.notify_one();
+            make_room(&mut open, is_neighbour)?;
+        } else if open.len() >= self.limits.clients_max {
+            make_room(&mut open, |_| true)?;
         }
         let id = self.next_id.fetch_add(1, Relaxed);
         let seat = Arc::new(Seat {
@@ -117,6 +115,17 @@ impl Clients {
             id,
         })
     }
+}
+
+/// Sends away the connection that is idle for longest among those that `may_leave`; none: all are busy.
+fn make_room(open: &mut HashMap<u64, Arc<Seat>>, may_leave: impl Fn(&Seat) -> bool) -> Option<()> {
+    let oldest = open
+        .iter()
+        .filter(|(_, seat)| !seat.is_busy.load(Relaxed) && may_leave(seat))
+        .min_by_key(|(_, seat)| seat.used_at_ms.load(Relaxed))
+        .map(|(id, _)| *id)?;
+    open.remove(&oldest)?.leave.notify_one();
+    Some(())
 }
 
 /// Accepts connections until `stopped`. No error of one ends it.
@@ -218,6 +227,7 @@ impl<R: Road> Connection<R> {
         let is_idle = self.waiting.is_empty();
         seat.is_busy.store(!is_idle, Relaxed);
         let may_read = self.waiting.len() < WAITING_MAX;
+        self.unread.reserve(READ_OCTETS);
         tokio::select! {
             biased;
             () = super::told_to_stop(stopped) => Next::Finish,
@@ -289,16 +299,20 @@ impl<R: Road> Connection<R> {
         }
     }
 
-    /// Writes what is ready, in one go. A client that does not read for as long as one may be idle is given up.
+    /// Writes what is ready, in one go. A client that does not read for as long as one may be idle is given up,
+    /// and at once when it has to make room.
     async fn write(&mut self) -> io::Result<()> {
         if self.unsent.is_empty() {
             return Ok(());
         }
-        timeout(
-            self.taken.clients.limits.idle,
-            self.stream.write_all(&self.unsent),
-        )
-        .await??;
+        let patience = self.taken.clients.limits.idle;
+        // Whoever lets us wait is not busy, whatever we have to tell him yet.
+        self.taken.seat.is_busy.store(false, Relaxed);
+        tokio::select! {
+            biased;
+            () = self.taken.seat.leave.notified() => return Err(io::ErrorKind::TimedOut.into()),
+            written = timeout(patience, self.stream.write_all(&self.unsent)) => written??,
+        }
         self.unsent.clear();
         Ok(())
     }
@@ -315,4 +329,56 @@ fn push_framed(unsent: &mut Vec<u8>, reply: &[u8]) {
     let len = u16::try_from(reply.len()).expect("the road keeps a reply within a message");
     unsent.extend_from_slice(&len.to_be_bytes());
     unsent.extend_from_slice(reply);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        idle: Duration::from_secs(10),
+        clients_max: 8,
+    };
+
+    fn sit_down(clients: &Arc<Clients>, address: [u8; 4], count: usize) -> Vec<Option<Taken>> {
+        (0..count).map(|_| clients.sit(address.into())).collect()
+    }
+
+    fn has_to_leave(taken: &Taken) -> bool {
+        !taken
+            .clients
+            .open
+            .lock()
+            .expect("no panic")
+            .contains_key(&taken.id)
+    }
+
+    #[tokio::test]
+    async fn an_address_at_its_share_gives_up_its_own_oldest() {
+        let clients = Arc::new(Clients::new(LIMITS, Arc::default()));
+        let others = sit_down(&clients, [127, 0, 0, 1], 3);
+        let seated = sit_down(&clients, [192, 0, 2, 1], 2);
+        let third = clients.sit([192, 0, 2, 1].into());
+        assert!(
+            third.is_some(),
+            "its share is a quarter, and one of them is idle"
+        );
+        let left =
+            |all: &[Option<Taken>]| all.iter().flatten().filter(|it| has_to_leave(it)).count();
+        assert_eq!((left(&others), left(&seated)), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn the_busy_stay() {
+        let clients = Arc::new(Clients::new(LIMITS, Arc::default()));
+        let seated = sit_down(&clients, [127, 0, 0, 1], 8);
+        for taken in seated.iter().flatten() {
+            taken.seat.is_busy.store(true, Relaxed);
+        }
+        assert!(clients.sit([127, 0, 0, 1].into()).is_none());
+        let idle = seated[5].as_ref().expect("there is room for eight");
+        idle.seat.is_busy.store(false, Relaxed);
+        assert!(clients.sit([127, 0, 0, 1].into()).is_some());
+        assert!(has_to_leave(idle));
+    }
 }

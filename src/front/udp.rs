@@ -74,6 +74,9 @@ pub(super) fn serve<R: Road>(
     let thread = std::thread::Builder::new()
         .name(format!("udp {address}"))
         .spawn(move || {
+            // What the road begins on the way, such as a fetch that nobody waits for, is the runtime's.
+            let runtime = later.runtime.clone();
+            let _runtime = runtime.enter();
             if is_wildcard {
                 serve_one_by_one(&later, &told);
             } else {
@@ -209,6 +212,9 @@ fn serve_in_batches<R: Road>(later: &Later<R>, stopped: &AtomicBool) {
             let Some((len, sender)) = batch.arrivals[i] else {
                 continue;
             };
+            if is_wake_up(len, stopped) {
+                continue;
+            }
             let Some(address) = ancillary::to_std(&sender) else {
                 continue;
             };
@@ -244,6 +250,9 @@ fn serve_one_by_one<R: Road>(later: &Later<R>, stopped: &AtomicBool) {
         let Some((len, path)) = or_pause(ancillary::receive(&later.socket, &mut query)) else {
             continue;
         };
+        if is_wake_up(len, stopped) {
+            continue;
+        }
         let client = Client {
             address: path.client,
             transport: Transport::Udp,
@@ -256,11 +265,16 @@ fn serve_one_by_one<R: Road>(later: &Later<R>, stopped: &AtomicBool) {
             Step::Silence => {}
             Step::Later(pending) => {
                 later.hand_over(pending, move |socket, reply| {
-                    ancillary::send(socket, reply, path)
+                    ancillary::send(socket, reply, path);
                 });
             }
         }
     }
+}
+
+/// A socket that is shut down reads as an empty datagram, from whoever sent the one before: nobody's query.
+fn is_wake_up(len: usize, stopped: &AtomicBool) -> bool {
+    len == 0 && stopped.load(Ordering::Acquire)
 }
 
 /// What was received; nothing after an error, which a signal is none of and others are waited out.

@@ -4,6 +4,7 @@
 //! not allocate, and knows nothing of sockets, caches or the clock. It works on
 //! wire labels alone (SPEC 3).
 
+use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hasher};
 
 use crate::policy::Pattern;
@@ -393,12 +394,13 @@ impl RulesBuilder {
 
     /// Grants the patterns of a list. Of two equal ones the first counts.
     #[must_use]
-    pub fn grant<'a>(
+    pub fn grant(
         mut self,
         grant: Grant,
-        patterns: impl IntoIterator<Item = &'a Pattern>,
+        patterns: impl IntoIterator<Item: Borrow<Pattern>>,
     ) -> Self {
         for (pattern, index) in patterns.into_iter().zip(0..) {
+            let pattern = pattern.borrow();
             self.add(grant, index, &pattern.name(), pattern.is_wildcard());
         }
         self

@@ -115,16 +115,18 @@ pub fn lint(file: &str, source: &[u8], accepted: &Accepted, select: &Select) -> 
     let Some(places) = places(source, select) else {
         return Diagnostics::default();
     };
+    let patterns: Vec<Pattern> = accepted.policy.allowed_hostnames.iter().collect();
     let mut linter = Linter {
         source,
-        accepted,
+        patterns: &patterns,
+        lines: &accepted.lines,
         path: format!("{}/allowed_hostnames", places.egress_path),
-        first_of: first_of(&accepted.policy.allowed_hostnames),
+        first_of: first_of(&patterns),
         findings: Findings::new(),
     };
     if accepted.policy.allow_all {
         linter.dead_names(places.allow_all, &places.egress_path);
-    } else if accepted.policy.allowed_hostnames.is_empty() {
+    } else if patterns.is_empty() {
         linter.empty_list(places.allowed_hostnames);
     } else {
         linter.names(places.allowed_hostnames);
@@ -143,7 +145,8 @@ fn first_of(patterns: &[Pattern]) -> HashMap<&str, usize> {
 
 struct Linter<'a> {
     source: &'a str,
-    accepted: &'a Accepted,
+    patterns: &'a [Pattern],
+    lines: &'a [u32],
     /// The JSON pointer of the list.
     path: String,
     first_of: HashMap<&'a str, usize>,
@@ -159,7 +162,7 @@ struct Entry<'a> {
 
 impl<'a> Linter<'a> {
     fn dead_names(&mut self, allow_all: &Raw, egress_path: &str) {
-        let count = self.accepted.policy.allowed_hostnames.len();
+        let count = self.patterns.len();
         if count == 0 {
             return;
         }
@@ -181,7 +184,7 @@ impl<'a> Linter<'a> {
     }
 
     fn names(&mut self, list: &'a Raw) {
-        let patterns = &self.accepted.policy.allowed_hostnames;
+        let patterns = self.patterns;
         let mut lone_apexes = LoneApexes::of(patterns);
         let mut patterns = patterns.iter().enumerate();
         json::each_element(list, |raw| {
@@ -228,7 +231,7 @@ impl<'a> Linter<'a> {
     }
 
     fn line(&self, index: usize) -> u32 {
-        self.accepted.lines[index]
+        self.lines[index]
     }
 
     fn normalised(&mut self, entry: &Entry<'_>) {

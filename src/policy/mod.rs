@@ -17,5 +17,5 @@ pub mod watch;
 
 pub use diagnose::{Diagnostic, Diagnostics, Severity};
 pub use lint::lint;
-pub use pattern::{Flaw, Pattern};
+pub use pattern::{Flaw, Pattern, Patterns};
 pub use schema::{Accepted, OCTETS_MAX, Policy, Select, read};

@@ -27,6 +27,49 @@ pub struct Pattern {
     text: Box<str>,
 }
 
+/// Patterns in the order of their list, kept as one text: a million of them take little more than their letters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Patterns {
+    text: String,
+    /// Where each ends in `text`.
+    ends: Vec<u32>,
+}
+
+impl Patterns {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Is there none?
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The one at `index`.
+    pub fn get(&self, index: usize) -> Option<Pattern> {
+        let end = *self.ends.get(index)? as usize;
+        let start = index
+            .checked_sub(1)
+            .map_or(0, |before| self.ends[before] as usize);
+        Some(Pattern {
+            text: self.text[start..end].into(),
+        })
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Pattern> + '_ {
+        (0..self.len()).map_while(|index| self.get(index))
+    }
+
+    /// Adds one at the end.
+    pub(super) fn push(&mut self, pattern: &Pattern) {
+        self.text.push_str(&pattern.text);
+        let end = u32::try_from(self.text.len()).expect("a policy is at most 64 MiB");
+        self.ends.push(end);
+    }
+}
+
 /// Why a text is not a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flaw {

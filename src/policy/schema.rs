@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use super::diagnose::{Cursor, Findings, Severity, shown};
 use super::json::{self, Kind, Raw};
-use super::{Diagnostic, Diagnostics, Pattern};
+use super::{Diagnostic, Diagnostics, Pattern, Patterns};
 
 /// The largest document that is read: a million names fit twice.
 pub const OCTETS_MAX: usize = 64 << 20;
@@ -36,7 +36,7 @@ pub struct Policy {
     pub allow_mcp_gateway: bool,
     pub allow_runloop_mirrors: bool,
     /// In the order of the document.
-    pub allowed_hostnames: Vec<Pattern>,
+    pub allowed_hostnames: Patterns,
     pub update_time_ms: i64,
 }
 
@@ -382,8 +382,8 @@ impl<'a> Reader<'a> {
         Some(Accepted { policy, lines })
     }
 
-    fn patterns(&mut self, list: Option<Spot<'a>>) -> (Vec<Pattern>, Vec<u32>) {
-        let (mut patterns, mut lines) = (Vec::new(), Vec::new());
+    fn patterns(&mut self, list: Option<Spot<'a>>) -> (Patterns, Vec<u32>) {
+        let (mut patterns, mut lines) = (Patterns::default(), Vec::new());
         let Some(list) = list.filter(|it| self.is(it, Kind::Array)) else {
             return (patterns, lines);
         };
@@ -391,7 +391,7 @@ impl<'a> Reader<'a> {
         let mut index = 0;
         json::each_element(list.raw, |raw| {
             if let Some(pattern) = self.pattern(&list, index, raw) {
-                patterns.push(pattern);
+                patterns.push(&pattern);
                 lines.push(cursor.place_of(json::span(self.source, raw).start).0);
             }
             index += 1;
@@ -770,11 +770,11 @@ mod tests {
     #[test]
     fn a_valid_document_is_taken_whole() {
         let accepted = read("policy.json", VALID.as_bytes(), &Select::Only).expect("valid");
-        let texts: Vec<&str> = accepted
+        let texts: Vec<String> = accepted
             .policy
             .allowed_hostnames
             .iter()
-            .map(Pattern::text)
+            .map(|it| it.text().to_owned())
             .collect();
         assert_eq!(texts, ["github.com", "*.npmjs.org"]);
         assert_eq!(accepted.lines, [7, 8]);
@@ -795,7 +795,15 @@ mod tests {
             .replace("github.com", "git\\u0068ub.com")
             .replace("_ms\": 2", "_ms\": 2e3");
         let accepted = read("policy.json", source.as_bytes(), &Select::Only).expect("valid");
-        assert_eq!(accepted.policy.allowed_hostnames[0].text(), "github.com");
+        assert_eq!(
+            accepted
+                .policy
+                .allowed_hostnames
+                .get(0)
+                .expect("one")
+                .text(),
+            "github.com"
+        );
         assert_eq!(accepted.policy.update_time_ms, 2000);
     }
 

@@ -7,9 +7,9 @@
 //! # When a content is believed
 //!
 //! A file can be read while it is being written, and half a policy must not become the law. So what
-//! is read counts at once only after an event that says that a write of this very file is over (it
-//! was closed after writing, or moved or linked into place), and only if it parses and no event says
-//! that it changed during the reading. Any other news (a write that was not closed, a poll that
+//! is read counts at once only after word that a write of this very file is over (it was closed after
+//! writing, moved into place, a symbolic link now leads to it, or the operator poked), and only if it
+//! parses and no event says that it changed during the reading. Any other news (a write that was not closed, a poll that
 //! finds other octets) counts when two reads at least `settle` apart found the same octets and no
 //! event came for as long. What does not parse is read again after 100, 300 and 900 ms before it is
 //! called rejected, and so is a file that is missing or unreadable. An event begins the look anew;
@@ -219,15 +219,17 @@ impl Watch {
         }
         self.pace.look();
         let eye = Arc::clone(&self.eye);
-        let known: Vec<_> = self
-            .applied
-            .into_iter()
-            .chain(self.candidate.as_ref().map(|it| it.sum))
-            .collect();
+        let known = self.known();
         let look = spawn_blocking(move || lock(&eye).look(&known))
             .await
             .expect("a look neither panics nor is cancelled while somebody awaits it");
         self.judge(look);
+    }
+
+    /// The contents whose verdict we have.
+    fn known(&self) -> Vec<[u8; 32]> {
+        let candidate = self.candidate.as_ref().map(|it| it.sum);
+        self.applied.into_iter().chain(candidate).collect()
     }
 
     /// Takes what a look found.
@@ -347,4 +349,85 @@ fn listen(
 /// A look that panicked left nothing half-done that the next one would not do again.
 fn lock(eye: &Mutex<Eye>) -> MutexGuard<'_, Eye> {
     eye.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use notify::EventKind;
+    use notify::event::{AccessKind, AccessMode};
+
+    use super::*;
+
+    /// A watch that has loaded an empty file; its events come from the sender.
+    fn watch() -> (tempfile::TempDir, Watch, mpsc::Sender<Event>) {
+        let place = tempfile::tempdir().expect("a directory");
+        let settings = Settings {
+            file: place
+                .path()
+                .canonicalize()
+                .expect("it exists")
+                .join("policy.json"),
+            select: Select::Only,
+            poll_every: Duration::from_secs(3600),
+            settle: Duration::ZERO,
+        };
+        fs::write(&settings.file, "").expect("written");
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let (mut watch, _) = Watch::new(settings, None, events, Arc::default());
+        assert!(matches!(watch.load(), Sight::Rejected { .. }));
+        (place, watch, sender)
+    }
+
+    /// A look as `look` does it, with something happening before it is judged.
+    fn look(watch: &mut Watch, meanwhile: impl FnOnce(&mut Watch)) {
+        watch.pace.poke(Instant::now());
+        watch.pace.look();
+        let look = lock(&watch.eye).look(&watch.known());
+        meanwhile(watch);
+        watch.judge(look);
+    }
+
+    #[test]
+    fn a_look_is_void_after_an_event_that_came_meanwhile() {
+        let (place, mut watch, sender) = watch();
+        let closed = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        let file = place
+            .path()
+            .canonicalize()
+            .expect("it exists")
+            .join("policy.json");
+        look(&mut watch, |_| {
+            sender
+                .try_send(Event::new(closed).add_path(file))
+                .expect("room");
+        });
+        assert!(watch.untold.is_empty());
+        look(&mut watch, |_| ());
+        assert_eq!(watch.untold.len(), 1);
+    }
+
+    #[test]
+    fn a_look_is_void_after_events_that_were_lost_meanwhile() {
+        let (_place, mut watch, _sender) = watch();
+        look(&mut watch, |watch| {
+            watch.lost.store(true, Ordering::Relaxed);
+        });
+        assert!(watch.untold.is_empty());
+    }
+
+    #[test]
+    fn what_was_parsed_once_is_not_parsed_again() {
+        let (place, mut watch, _sender) = watch();
+        let found = |watch: &Watch| lock(&watch.eye).look(&watch.known()).found;
+        assert!(
+            matches!(found(&watch), Found::Known(_)),
+            "what was rejected"
+        );
+        fs::write(place.path().join("policy.json"), "{").expect("written");
+        look(&mut watch, |_| ());
+        assert!(watch.untold.is_empty(), "not believed yet");
+        assert!(matches!(found(&watch), Found::Known(_)), "what is in doubt");
+    }
 }

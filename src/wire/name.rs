@@ -99,9 +99,9 @@ impl Name {
     /// `label` and a dot put before this name; none when the result is too long.
     pub fn child(&self, label: &[u8]) -> Option<Self> {
         let mut builder = Builder::default();
-        builder.push(label).ok()?;
+        builder.push_label(label).ok()?;
         self.labels()
-            .try_for_each(|label| builder.push(label))
+            .try_for_each(|label| builder.push_label(label))
             .ok()?;
         Some(builder.finish())
     }
@@ -263,22 +263,17 @@ impl FromStr for Name {
             return Ok(Self::ROOT);
         }
         let mut builder = Builder::default();
-        let mut label = Vec::with_capacity(LABEL_OCTETS_MAX);
         let mut octets = text.bytes();
         while let Some(octet) = octets.next() {
             match octet {
-                b'.' => {
-                    builder.push(&label)?;
-                    label.clear();
-                }
-                b'\\' => label.push(unescape(&mut octets)?),
-                _ => label.push(octet),
+                b'.' => builder.end_label()?,
+                b'\\' => builder.push(unescape(&mut octets)?)?,
+                _ => builder.push(octet)?,
             }
         }
-        if !label.is_empty() {
-            builder.push(&label)?;
-        } else if !text.ends_with('.') {
-            return Err(NameError::EmptyLabel);
+        // An unescaped final dot has ended the last label.
+        if builder.in_label() || !text.ends_with('.') {
+            builder.end_label()?;
         }
         Ok(builder.finish())
     }
@@ -301,34 +296,62 @@ fn unescape(octets: &mut std::str::Bytes<'_>) -> Result<u8, NameError> {
     u8::try_from(value).map_err(|_| NameError::BadEscape)
 }
 
-/// A name put together label by label.
-#[derive(Default)]
+/// A name put together octet by octet.
 struct Builder {
-    octets: Vec<u8>,
+    name: Name,
+    /// Octets written, the open label's length octet among them.
+    len: usize,
+    /// Where the open label's length octet stands.
+    label_at: usize,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            name: Name::ROOT,
+            len: 1,
+            label_at: 0,
+        }
+    }
 }
 
 impl Builder {
-    fn push(&mut self, label: &[u8]) -> Result<(), NameError> {
-        let len = u8::try_from(label.len())
-            .ok()
-            .filter(|len| usize::from(*len) <= LABEL_OCTETS_MAX);
-        match len.ok_or(NameError::LabelTooLong)? {
-            0 => return Err(NameError::EmptyLabel),
-            len => self.octets.push(len),
+    fn in_label(&self) -> bool {
+        self.len > self.label_at + 1
+    }
+
+    fn push(&mut self, octet: u8) -> Result<(), NameError> {
+        if self.len - self.label_at > LABEL_OCTETS_MAX {
+            return Err(NameError::LabelTooLong);
         }
-        self.octets.extend(label.iter().map(u8::to_ascii_lowercase));
-        if self.octets.len() >= NAME_OCTETS_MAX {
-            return Err(NameError::NameTooLong);
-        }
+        // The last octet is the root's.
+        let room = self.name.octets[..NAME_OCTETS_MAX - 1].get_mut(self.len);
+        *room.ok_or(NameError::NameTooLong)? = octet.to_ascii_lowercase();
+        self.len += 1;
         Ok(())
     }
 
-    fn finish(self) -> Name {
-        let mut name = Name::ROOT;
-        name.octets[..self.octets.len()].copy_from_slice(&self.octets);
-        name.len =
-            u8::try_from(self.octets.len() + 1).expect("`push` keeps a name within 255 octets");
-        name
+    fn end_label(&mut self) -> Result<(), NameError> {
+        if !self.in_label() {
+            return Err(NameError::EmptyLabel);
+        }
+        let len = self.len - self.label_at - 1;
+        self.name.octets[self.label_at] =
+            u8::try_from(len).expect("`push` keeps a label within 63 octets");
+        self.label_at = self.len;
+        self.len += 1;
+        Ok(())
+    }
+
+    fn push_label(&mut self, label: &[u8]) -> Result<(), NameError> {
+        label.iter().try_for_each(|octet| self.push(*octet))?;
+        self.end_label()
+    }
+
+    /// The name; every label has been ended.
+    fn finish(mut self) -> Name {
+        self.name.len = u8::try_from(self.len).expect("`push` keeps a name within 255 octets");
+        self.name
     }
 }
 

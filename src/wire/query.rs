@@ -207,7 +207,7 @@ fn read_records(
     if counts[0] > 0 || counts[1] > 0 {
         return Err(Malformed::StrayRecord);
     }
-    let mut at = at;
+    let (mut at, mut version) = (at, 0);
     for _ in 0..counts[2] {
         let (owner, fixed) = Name::read(octets, at)?;
         let kind = Type(u16_at(octets, fixed).ok_or(Malformed::Truncated)?);
@@ -223,23 +223,29 @@ fn read_records(
         if edns.is_some() {
             return Err(Malformed::ManyOpts);
         }
-        if !owner.is_root() || !options_fill(data) {
+        if !owner.is_root() {
             return Err(Malformed::BadOpt);
         }
         let payload = u16_at(octets, fixed + 2).ok_or(Malformed::Truncated)?;
-        let version = octets[fixed + 5];
+        version = octets[fixed + 5];
         let flags = u16_at(octets, fixed + 6).ok_or(Malformed::Truncated)?;
         *edns = Some(Edns {
             payload: payload.max(PLAIN_UDP_OCTETS),
             dnssec_ok: flags & DNSSEC_OK != 0,
         });
-        if version > 0 {
-            return Err(Malformed::OtherEdnsVersion);
+        // RFC 6891 §7: the OPT is heard already, for the refusal of its options holds one too.
+        // What they are in another version, we do not know.
+        if version == 0 && !options_fill(data) {
+            return Err(Malformed::BadOpt);
         }
     }
-    match at == octets.len() {
-        true => Ok(()),
-        false => Err(Malformed::TrailingOctets),
+    if at != octets.len() {
+        return Err(Malformed::TrailingOctets);
+    }
+    // A broken frame goes before: it is broken in every version.
+    match version {
+        0 => Ok(()),
+        _ => Err(Malformed::OtherEdnsVersion),
     }
 }
 
@@ -364,6 +370,23 @@ mod tests {
         refused(&message(0, [1, 0, 0, 0], &[b"\0\0\x29\0\x01"]), MetaType);
         refused(&message(0, [1, 0, 0, 0], &[b"\0\0\0\0\x01"]), MetaType);
         refused(&message(0, [1, 0, 0, 0], &[b"\0\0\x80\0\x01"]), NxnameAsked);
+    }
+
+    #[test]
+    fn an_opt_is_heard_although_the_query_is_refused() {
+        use Malformed::*;
+        let check = |opts: &[u8], count, why| {
+            let octets = message(0, [1, 0, 0, count], &[GITHUB, opts]);
+            let bad = Query::read(&octets).expect_err("malformed");
+            assert_eq!(bad.why, why, "{opts:?}");
+            assert!(bad.edns.is_some(), "RFC 6891 section 7: {opts:?}");
+        };
+        let newer: &[u8] = b"\0\0\x29\x10\0\0\x01\0\0\0\0";
+        check(b"\0\0\x29\x10\0\0\0\0\0\0\x03\0\x0A\0", 1, BadOpt);
+        check(newer, 1, OtherEdnsVersion);
+        check(b"\0\0\x29\x10\0\0\x01\0\0\0\x03abc", 1, OtherEdnsVersion);
+        check(&[newer, newer].concat(), 2, ManyOpts);
+        check(&[newer, b"x"].concat(), 1, TrailingOctets);
     }
 
     #[test]

@@ -196,7 +196,7 @@ impl<'o> Reply<'o> {
             return;
         };
         // RFC 8914 §2: the option's length counts the code and the text.
-        let text = &ede.text[..ede.text.len().min(EDE_TEXT_OCTETS_MAX)];
+        let text = line(ede.text);
         let option = u16::try_from(text.len() + 2).expect("the text was cut");
         self.out.extend_from_slice(&(option + 4).to_be_bytes());
         self.out.extend_from_slice(&OPTION_EDE.to_be_bytes());
@@ -206,5 +206,30 @@ impl<'o> Reply<'o> {
     }
 }
 
+/// The text, cut where it is too long and between two characters (RFC 8914 §2: it is UTF-8).
+fn line(text: &[u8]) -> &[u8] {
+    let is_inside = |at: &usize| text.get(*at).is_some_and(|octet| octet & 0xC0 == 0x80);
+    let mut end = text.len().min(EDE_TEXT_OCTETS_MAX);
+    while end > 0 && is_inside(&end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// The most text an extended error carries: a line, not a page (SPEC 5). Upstream's may be longer and is cut.
 const EDE_TEXT_OCTETS_MAX: usize = 160;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        let check = |text: &str, octets| assert_eq!(line(text.as_bytes()).len(), octets, "{text}");
+        check("upstream said so", 16);
+        check(&"x".repeat(200), 160);
+        check(&"\u{e9}".repeat(80), 160);
+        check(&format!("x{}", "\u{e9}".repeat(80)), 159);
+        check(&format!("x{}", "\u{1f512}".repeat(40)), 157);
+    }
+}

@@ -51,10 +51,22 @@ holds() {
 # open_suite NAME: a fresh directory in $T, and an end that comes whatever happens.
 open_suite() {
     SUITE=$1
+    keep_settings_out
     T=$(mktemp -d "${TMPDIR:-/tmp}/namegate-$1.XXXXXX") || exit 1
     trap close_suite EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
+}
+
+# keep_settings_out: the program under test reads NAMEGATE_ variables; it sees none of ours, and none of the caller's.
+keep_settings_out() {
+    local name
+    for name in "${!NAMEGATE_@}"; do
+        case $name in
+        NAMEGATE_BIN | NAMEGATE_TALLY) export -n "${name?}" ;;
+        *) unset "$name" ;;
+        esac
+    done
 }
 
 # close_suite: ends every process, tells the sums, and exits 1 if a check failed.

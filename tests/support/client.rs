@@ -129,7 +129,7 @@ fn ask_name(name: &str, kind: &str, more: &[&str], id: u16) -> Ask {
             "zflags" => opt.get_or_insert_with(spoken).flags |= !DNSSEC_OK,
             "version" => {
                 opt.get_or_insert_with(spoken).version =
-                    u8::try_from(number()).expect("a small number")
+                    u8::try_from(number()).expect("a small number");
             }
             "option" => opt.get_or_insert_with(spoken).options.extend(option(value)),
             other => panic!("an ask knows no {other:?}"),
@@ -245,10 +245,10 @@ fn shown(reply: &[u8], message: &Message, like: &str) -> Vec<String> {
 
 /// A record; its class is named where it is not the internet's.
 fn record(record: &Record) -> String {
-    match record.dns_class {
-        DNSClass::IN => text::record(record),
-        other => format!("class={other} {}", text::record(record)),
+    if record.dns_class == DNSClass::IN {
+        return text::record(record);
     }
+    format!("class={} {}", record.dns_class, text::record(record))
 }
 
 fn word16(octets: &[u8], at: usize) -> u16 {

@@ -128,6 +128,10 @@ pub(crate) fn record(record: &Record) -> String {
     )
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "hickory's list of types is long"
+)]
 fn printed(kind: Type, data: &RData) -> String {
     let quoted = |text: &[u8]| format!("\"{}\"", text.escape_ascii());
     match data {

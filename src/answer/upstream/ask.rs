@@ -136,7 +136,7 @@ impl Upstreams {
     ///
     /// NXDOMAIN and NODATA are answers. SERVFAIL, REFUSED and their like are not, while there is a
     /// server that has not been asked. The next server, or the same one again, is asked when the last
-    /// has had its time ([`Server::patience`]); a server known to fail is replaced at once.
+    /// has had its time (200 to 400 ms at first); a server known to fail is replaced at once.
     ///
     /// # Errors
     /// When all have failed or `deadline` is there.
@@ -301,46 +301,102 @@ async fn attempt(manner: &Manner, question: &Question, server: &Server) -> Resul
 }
 
 async fn converse(manner: &Manner, question: &Question, server: &Server) -> Result<Vec<u8>, Lost> {
-    let random_case = manner.random_case && !server.folds_case.load(Relaxed);
-    let mut dress = Dress {
-        random_case,
-        edns: true,
+    let mut way = Way {
+        over: server.over,
+        dress: Dress {
+            random_case: manner.random_case && !server.folds_case.load(Relaxed),
+            edns: true,
+        },
+        settles_case: false,
     };
-    let mut over = server.over;
     loop {
-        let query = question.write(dress);
-        let (octets, mismatches) = manner
-            .carrier
-            .exchange(server.address, over, &query)
-            .await?;
+        let query = question.write(way.dress);
+        let (octets, mismatches) = match way.exchange(manner, server, &query).await {
+            // There is no TCP. What is left is a question that has no case to keep.
+            Err(Lost::Io(_)) if way.settles_case => {
+                way = way.over(Over::Udp).plain();
+                continue;
+            }
+            exchanged => exchanged?,
+        };
         (0..mismatches).for_each(|_| server.count(Outcome::Mismatch));
-        let message = Message::read(&octets).map_err(|_| Lost::Mismatch)?;
-        if fit(&query, &octets) == Fit::OtherCase {
+        match way.after(&query, &octets, server)? {
+            Some(other) => way = other,
+            None => return Ok(octets),
+        }
+    }
+}
+
+/// How a server is asked.
+#[derive(Clone, Copy)]
+struct Way {
+    over: Over,
+    dress: Dress,
+    /// It is asked over TCP because its reply over UDP did not keep the case of the question.
+    settles_case: bool,
+}
+
+impl Way {
+    fn over(self, over: Over) -> Self {
+        Self {
+            over,
+            settles_case: false,
+            ..self
+        }
+    }
+
+    fn plain(mut self) -> Self {
+        self.dress.random_case = false;
+        self
+    }
+
+    /// TCP that is tried for the case alone leaves time for the other way to ask.
+    async fn exchange(
+        self,
+        manner: &Manner,
+        server: &Server,
+        query: &[u8],
+    ) -> Result<(Vec<u8>, u32), Lost> {
+        let exchange = manner.carrier.exchange(server.address, self.over, query);
+        if !self.settles_case {
+            return exchange.await;
+        }
+        let silent = |_| Err(Lost::Io(std::io::ErrorKind::TimedOut.into()));
+        timeout(manner.timeout / 2, exchange)
+            .await
+            .unwrap_or_else(silent)
+    }
+
+    /// The other way to ask, when this reply is none to rely on.
+    fn after(mut self, query: &[u8], octets: &[u8], server: &Server) -> Result<Option<Self>, Lost> {
+        let message = Message::read(octets).map_err(|_| Lost::Mismatch)?;
+        if fit(query, octets) == Fit::OtherCase {
             // Over UDP this may be a forgery. Over TCP it is how this server answers.
-            if over == Over::Tcp {
+            if self.over == Over::Tcp {
                 server.folds_case.store(true, Relaxed);
             } else {
-                over = Over::Tcp;
-                continue;
+                self.settles_case = self.dress.random_case;
+                self.over = Over::Tcp;
+                return Ok(Some(self));
             }
         }
         if message.is_truncated() {
-            match over {
-                Over::Udp => {
-                    over = Over::Tcp;
-                    continue;
-                }
+            return match self.over {
+                Over::Udp => Ok(Some(self.over(Over::Tcp))),
                 // RFC 2181 §9: half an answer is none, and over TCP there is no other half.
-                Over::Tcp => return Err(Lost::Mismatch),
-            }
+                Over::Tcp => Err(Lost::Mismatch),
+            };
         }
-        let puzzled =
-            matches!(message.rcode(), Rcode::FORMERR | Rcode::NOTIMP) && !message.has_opt();
-        if puzzled && dress.edns {
-            dress.edns = false;
-            continue;
-        }
-        return Ok(octets);
+        // RFC 6891 §7: FORMERR is the word of a server that does not know EDNS; some send our own OPT back with it.
+        let is_puzzled = matches!(
+            message.rcode(),
+            Rcode::FORMERR | Rcode::NOTIMP | Rcode::BADVERS
+        );
+        let other = (is_puzzled && self.dress.edns).then(|| {
+            self.dress.edns = false;
+            self
+        });
+        Ok(other)
     }
 }
 

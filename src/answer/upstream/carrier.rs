@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
 use super::message::{Fit, fit};
+use crate::wire::Query;
 
 /// The two transports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,8 +68,10 @@ impl Carrier for Sockets {
     }
 }
 
-/// We offer 1232 octets; servers that send more are read all the same, up to this.
+/// We offer 1232 octets; servers that send more are read all the same, up to this. Beyond it they are asked over TCP.
 const DATAGRAM_OCTETS_MAX: usize = 4096;
+/// TC, in the third octet of a header (RFC 1035 §4.1.1).
+const TC: u8 = 0x02;
 
 async fn over_udp(server: SocketAddr, query: &[u8]) -> Result<(Vec<u8>, u32), Lost> {
     let ours: SocketAddr = match server {
@@ -81,7 +84,10 @@ async fn over_udp(server: SocketAddr, query: &[u8]) -> Result<(Vec<u8>, u32), Lo
     let mut datagram = vec![0; DATAGRAM_OCTETS_MAX];
     let mut mismatches = 0;
     loop {
-        let len = socket.recv(&mut datagram).await?;
+        let mut len = socket.recv(&mut datagram).await?;
+        if len == DATAGRAM_OCTETS_MAX {
+            len = as_truncated(&mut datagram, query);
+        }
         // RFC 5452 §9.1 and the TuDoor papers: what does not fit is no reason to stop waiting.
         if fit(query, &datagram[..len]) != Fit::No {
             datagram.truncate(len);
@@ -89,6 +95,15 @@ async fn over_udp(server: SocketAddr, query: &[u8]) -> Result<(Vec<u8>, u32), Lo
         }
         mismatches += 1;
     }
+}
+
+/// Makes a reply that the kernel has cut, because it is longer than we take, one that says so itself: TC, and
+/// nothing behind the question. Returns its length.
+fn as_truncated(reply: &mut [u8], query: &[u8]) -> usize {
+    reply[2] |= TC;
+    reply[6..12].fill(0);
+    let question = Query::read(query).map_or(0, |query| query.question().len());
+    12 + question
 }
 
 async fn over_tcp(server: SocketAddr, query: &[u8]) -> Result<(Vec<u8>, u32), Lost> {

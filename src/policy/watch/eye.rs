@@ -281,7 +281,22 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::path::{Path, PathBuf};
 
-    use super::Way;
+    use notify::event::{AccessKind, AccessMode, CreateKind, DataChange, Flag, MetadataKind};
+    use notify::event::{ModifyKind, RemoveKind, RenameMode};
+    use notify::{Event, EventKind, RecommendedWatcher, Watcher};
+
+    use super::{Eye, Hint, Select, Way, hint, matters};
+
+    const CLOSED: EventKind = EventKind::Access(AccessKind::Close(AccessMode::Write));
+    const OPENED: EventKind = EventKind::Access(AccessKind::Open(AccessMode::Any));
+    const WRITTEN: EventKind = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+    const MADE: EventKind = EventKind::Create(CreateKind::File);
+    const GONE: EventKind = EventKind::Remove(RemoveKind::Folder);
+    const TOUCHED: EventKind = EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any));
+
+    fn moved(mode: RenameMode) -> EventKind {
+        EventKind::Modify(ModifyKind::Name(mode))
+    }
 
     /// A directory whose own path has no symbolic link.
     fn place() -> (tempfile::TempDir, PathBuf) {
@@ -344,5 +359,84 @@ mod tests {
         symlink("b", base.join("a")).expect("linked");
         symlink("a", base.join("b")).expect("linked");
         check(&base, "a", &[""], &["a", "b"]);
+    }
+
+    /// What an event about `name` says, where `policy.json` is a link to `real/file`.
+    #[track_caller]
+    fn check_hint(kind: EventKind, name: &str, expected: Hint) {
+        let (_place, base) = place();
+        fs::create_dir(base.join("real")).expect("made");
+        symlink("real/file", base.join("policy.json")).expect("linked");
+        let event = Event::new(kind).add_path(base.join(name));
+        assert_eq!(
+            hint(&event, &Way::find(&base.join("policy.json"))),
+            expected
+        );
+    }
+
+    #[test]
+    fn a_write_of_the_file_is_complete_when_it_is_closed_or_moved_or_linked() {
+        check_hint(CLOSED, "real/file", Hint::Whole);
+        check_hint(moved(RenameMode::To), "real/file", Hint::Whole);
+        check_hint(moved(RenameMode::To), "policy.json", Hint::Whole);
+        check_hint(MADE, "policy.json", Hint::Whole);
+    }
+
+    #[test]
+    fn more_may_come_after_any_other_change_on_the_way() {
+        check_hint(WRITTEN, "real/file", Hint::Partial);
+        check_hint(MADE, "real/file", Hint::Partial);
+        check_hint(moved(RenameMode::From), "real/file", Hint::Partial);
+        check_hint(GONE, "real", Hint::Partial);
+    }
+
+    #[test]
+    fn a_neighbour_says_nothing_about_the_file_nor_does_its_mode() {
+        check_hint(CLOSED, "real/neighbour", Hint::Elsewhere);
+        check_hint(moved(RenameMode::To), "neighbour", Hint::Elsewhere);
+        check_hint(TOUCHED, "real/file", Hint::Elsewhere);
+    }
+
+    #[test]
+    fn lost_events_may_have_been_about_the_file() {
+        let event = Event::new(EventKind::Other).set_flag(Flag::Rescan);
+        assert_eq!(hint(&event, &Way::default()), Hint::Partial);
+    }
+
+    #[test]
+    fn our_own_opening_of_the_file_wakes_nobody() {
+        assert!(!matters(&Event::new(OPENED)));
+        assert!(!matters(&Event::new(moved(RenameMode::Both))));
+        for kind in [
+            CLOSED,
+            WRITTEN,
+            MADE,
+            GONE,
+            TOUCHED,
+            moved(RenameMode::To),
+            moved(RenameMode::From),
+        ] {
+            assert!(matters(&Event::new(kind)), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_was_moved_away_is_no_longer_listened_to() {
+        let (_place, base) = place();
+        let (sender, events) = std::sync::mpsc::channel();
+        let watcher = RecommendedWatcher::new(sender, notify::Config::default()).expect("events");
+        let mut eye = Eye::new(base.join("etc/policy.json"), Select::Only, Some(watcher));
+        fs::create_dir(base.join("etc")).expect("made");
+        eye.look(&[]);
+        fs::rename(base.join("etc"), base.join("old")).expect("renamed");
+        fs::create_dir(base.join("etc")).expect("made");
+        eye.look(&[]);
+        fs::write(base.join("old/policy.json"), "x").expect("written");
+        fs::write(base.join("etc/end"), "x").expect("written");
+        let events = events.iter().map(|event| event.expect("an event").paths);
+        let mut paths = events
+            .flatten()
+            .take_while(|path| *path != base.join("etc/end"));
+        assert!(paths.all(|path| path != base.join("etc/policy.json")));
     }
 }

@@ -395,18 +395,20 @@ mod tests {
 
     #[test]
     fn an_event_during_a_look_voids_it() {
-        let facts = [
-            (500, File(NEW)),
-            (500, Event(Whole)),
-            (505, Event(Partial)),
-            (505, File(HALF)),
-        ];
-        let (told, _) = play_slow(&facts, 1000, 10);
-        assert_eq!(
-            told,
-            [],
-            "the octets read at 500 were being overwritten at 505"
-        );
+        for hint in [Partial, Whole] {
+            let facts = [
+                (500, File(NEW)),
+                (500, Event(Whole)),
+                (505, File(OLD)),
+                (505, Event(hint)),
+            ];
+            let (told, _) = play_slow(&facts, 1500, 10);
+            assert_eq!(
+                told,
+                [],
+                "{hint:?}: what was read from 500 on was overwritten at 505"
+            );
+        }
     }
 
     #[test]

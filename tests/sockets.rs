@@ -1,0 +1,156 @@
+//! What only sockets can show: a daemon of the library on loopback, with an upstream that
+//! answers as a test says, and clients that misbehave.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::thread;
+use std::time::Duration;
+
+use namegate::config::{Config, Server};
+use namegate::daemon::Daemon;
+use namegate::wire::{Message, Query, Rcode, Section, Type};
+use tempfile::TempDir;
+
+use crate::support;
+
+/// Nothing here takes as long.
+const PATIENCE: Duration = Duration::from_secs(5);
+const NAME: &str = "github.com";
+
+/// An upstream that gives `over_udp` and `over_tcp` the query and sends what they return.
+fn upstream(
+    over_udp: impl Fn(&[u8]) -> Vec<u8> + Send + 'static,
+    over_tcp: impl Fn(&[u8]) -> Vec<u8> + Send + 'static,
+) -> SocketAddr {
+    let (udp, tcp) = bound_twice();
+    let address = udp.local_addr().expect("bound");
+    thread::spawn(move || {
+        let mut query = [0; 512];
+        while let Ok((len, client)) = udp.recv_from(&mut query) {
+            udp.send_to(&over_udp(&query[..len]), client)
+                .expect("loopback takes it");
+        }
+    });
+    thread::spawn(move || {
+        for stream in tcp.incoming() {
+            let mut stream = stream.expect("a connection");
+            let query = receive(&mut stream).expect("a query");
+            send(&mut stream, &over_tcp(&query));
+        }
+    });
+    address
+}
+
+/// A port that is free over both transports.
+fn bound_twice() -> (UdpSocket, TcpListener) {
+    loop {
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
+        if let Ok(udp) = UdpSocket::bind(tcp.local_addr().expect("bound")) {
+            return (udp, tcp);
+        }
+    }
+}
+
+fn send(stream: &mut TcpStream, message: &[u8]) {
+    let len = u16::try_from(message.len()).expect("a message");
+    let framed = [&len.to_be_bytes()[..], message].concat();
+    stream.write_all(&framed).expect("it is read");
+}
+
+fn receive(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut len = [0; 2];
+    stream.read_exact(&mut len).ok()?;
+    let mut message = vec![0; u16::from_be_bytes(len).into()];
+    stream.read_exact(&mut message).ok()?;
+    Some(message)
+}
+
+/// A reply with as many addresses, and the query's OPT where `with_opt`.
+fn reply(query: &[u8], rcode: u8, addresses: u16, with_opt: bool) -> Vec<u8> {
+    let heard = Query::read(query).expect("our own query");
+    let (question, opt) = query.split_at(12 + heard.question().len());
+    let mut reply = question.to_vec();
+    reply[2..12].copy_from_slice(&[0x81, 0x80 | rcode, 0, 1, 0, 0, 0, 0, 0, with_opt.into()]);
+    reply[6..8].copy_from_slice(&addresses.to_be_bytes());
+    for address in 0..addresses {
+        reply.extend(b"\xC0\x0C\0\x01\0\x01\0\0\0\x3C\0\x04\x5D\xB8");
+        reply.extend(address.to_be_bytes());
+    }
+    if with_opt {
+        reply.extend(opt);
+    }
+    reply
+}
+
+/// A daemon that allows one name, with the directory of its policy.
+async fn daemon(upstream: SocketAddr, change: impl FnOnce(&mut Config)) -> (Daemon, TempDir) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut config = Config::default();
+    config.listen.addresses = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+    config.policy.file = dir.path().join("policy.json");
+    config.zones.dir = dir.path().join("zones");
+    config.upstream.servers = vec![Server::Udp(upstream)];
+    config.metrics.listen = None;
+    change(&mut config);
+    fs::write(&config.policy.file, support::document(&[NAME])).expect("written");
+    let daemon = Daemon::start(&config)
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
+    (daemon, dir)
+}
+
+fn query() -> Vec<u8> {
+    support::query(NAME, Type::A, false)
+}
+
+fn ask(server: SocketAddr) -> (Rcode, usize) {
+    let mut stream = TcpStream::connect(server).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time");
+    send(&mut stream, &query());
+    let reply = receive(&mut stream).expect("a reply");
+    let message = Message::read(&reply).expect("a whole message");
+    (message.rcode(), message.records(Section::Answer).count())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_datagram_longer_than_we_take_is_asked_for_over_tcp() {
+    let long = |query: &[u8]| reply(query, 0, 1000, true);
+    let (daemon, _dir) = daemon(upstream(long, long), |_| {}).await;
+    assert_eq!(ask(daemon.addresses()[0]), (Rcode::NOERROR, 1000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_sends_our_opt_back_with_its_formerr_is_asked_without() {
+    let answer = |query: &[u8]| match Query::read(query).expect("our own query").edns() {
+        Some(_) => reply(query, 1, 0, true),
+        None => reply(query, 0, 1, false),
+    };
+    let (daemon, _dir) = daemon(upstream(answer, answer), |_| {}).await;
+    assert_eq!(ask(daemon.addresses()[0]), (Rcode::NOERROR, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_makes_room_at_once() {
+    let long = |query: &[u8]| reply(query, 0, 4000, false);
+    let (daemon, _dir) = daemon(upstream(long, long), |config| {
+        config.listen.tcp_max_clients = 1;
+    })
+    .await;
+    let server = daemon.addresses()[0];
+    assert_eq!(ask(server), (Rcode::NOERROR, 4000));
+    let mut deaf = TcpStream::connect(server).expect("it listens");
+    deaf.set_write_timeout(Some(Duration::from_millis(300)))
+        .expect("a time");
+    // 64 KiB come back for each of these, until nobody takes any more of them.
+    let framed = [&[0, 28][..], &query()].concat();
+    while deaf.write_all(&framed.repeat(500)).is_ok() {}
+    assert_eq!(ask(server), (Rcode::NOERROR, 4000));
+    let mut told = || deaf.write(&[0]).expect_err("nobody reads").kind();
+    let has_left =
+        (0..20).any(|_| matches!(told(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe));
+    assert!(
+        has_left,
+        "it holds what it was sent for as long as one may be idle"
+    );
+}
