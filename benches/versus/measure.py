@@ -10,6 +10,7 @@ import datetime
 import os
 import pathlib
 import random
+import resource
 import signal
 import socket
 import subprocess
@@ -135,6 +136,30 @@ def ended_children_ns(pid):
     except OSError:
         return 0
     return (int(fields[13]) + int(fields[14])) * TICK_NS
+
+
+class Others:
+    """How much of the machine went to somebody else, from its making on."""
+
+    def __init__(self, ours):
+        self.ours = ours
+        self.begin, self.busy, self.known = time.monotonic_ns(), busy_ns(), self.known_ns()
+
+    def known_ns(self):
+        """Time on CPU of these processes, of ours and of those that we waited for."""
+        spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return cpu_ns(self.ours) + int(sum(one.ru_utime + one.ru_stime for one in spent) * 1e9)
+
+    def share(self):
+        """In cores."""
+        elsewhere = busy_ns() - self.busy - (self.known_ns() - self.known)
+        return elsewhere / (time.monotonic_ns() - self.begin)
+
+
+def busy_ns():
+    """Time that all cores were not idle, stolen time included; known to a tick of 10 ms."""
+    user, nice, system, _idle, _wait, irq, softirq, steal = map(int, pathlib.Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) * TICK_NS
 
 
 def memory_mb(processes, field="VmRSS"):
