@@ -34,7 +34,10 @@ main() {
         return
     fi
     # shellcheck disable=SC2086
-    exec $by "${NAMESPACES[@]}" -- "$BASH" "$PWD/clients.sh" --inside
+    $by "${NAMESPACES[@]}" -- "$BASH" "$PWD/clients.sh" --inside </dev/null &
+    # unshare itself is deaf to these; when it is gone, the kernel tells those inside to end.
+    trap 'kill -KILL $!' INT TERM
+    wait $!
 }
 
 # way_in: the command that makes namespaces here, if there is one.

@@ -2,12 +2,16 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, clippy::cast_possible_truncation)]
 
+#[path = "../fuzz/src/lib.rs"]
+mod bodies;
 mod support;
 
 mod alloc;
 mod cli;
 mod deploy;
 mod front;
+mod fuzz;
+mod model;
 mod readme;
 mod schema;
 mod script;

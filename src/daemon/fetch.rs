@@ -33,6 +33,7 @@ impl Footprint for Known {
 }
 
 /// Asks upstream and keeps what it says.
+#[derive(Clone)]
 pub(super) struct Fetcher {
     tools: Arc<Tools>,
     flights: Arc<Flights<Arc<Entry<Known>>>>,
@@ -80,12 +81,14 @@ impl Fetcher {
         asked: Asked,
         stale: Option<Arc<Entry<Known>>>,
     ) -> Arc<Entry<Known>> {
-        let fetched = self.fetch(asked);
         let Some(stale) = stale else {
-            return fetched.await;
+            return self.fetch(asked).await;
         };
+        // It goes on when the client has been answered with what is stale.
+        let fetcher = self.clone();
+        let fetched = tokio::spawn(async move { fetcher.fetch(asked).await });
         match tokio::time::timeout(STALE_PATIENCE, fetched).await {
-            Ok(entry) if entry.value().failed.is_none() => entry,
+            Ok(Ok(entry)) if entry.value().failed.is_none() => entry,
             Ok(_) | Err(_) => self.hold(&asked, &stale, now()),
         }
     }
@@ -103,7 +106,7 @@ impl Fetcher {
     /// Asks upstream, together with everybody who asks the same.
     pub(super) async fn fetch(&self, asked: Asked) -> Arc<Entry<Known>> {
         let tools = self.tools.clone();
-        let landed = Flights::join(&self.flights, asked, || tools.fetch(asked)).await;
+        let landed = Flights::join(&self.flights, asked, || tools.clone().fetch(asked)).await;
         landed.unwrap_or_else(|| {
             let nothing = Lease {
                 kind: Kind::Failure,

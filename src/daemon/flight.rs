@@ -8,67 +8,74 @@ use tokio::sync::watch;
 
 use crate::answer::cache::Asked;
 
-/// Fetches on their way, by question.
-///
-/// A fetch runs in a task of its own, so that no client's leaving ends it for the
-/// others. Each begins with a query in flight and ends within the time of a question,
-/// so there are at most as many as queries can come to wait in that time.
+/// A leader can leave before he has landed, when his client does; then one of those who wait leads.
+/// So many who leave one after the other are no accident.
+const LEADERS_MAX: usize = 8;
+
+/// Fetches on their way, by question: no more than there are queries that wait and refreshes.
 pub(super) struct Flights<T>(Mutex<HashMap<Asked, watch::Receiver<Option<T>>>>);
+
+/// One's part in a flight.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart in the next line"
+)]
+enum Part<T> {
+    Lead(Landing<T>),
+    Follow(watch::Receiver<Option<T>>),
+}
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
     pub(super) fn new() -> Self {
         Self(Mutex::default())
     }
 
-    /// Waits for the fetch of a question, which `fetch` begins where there is none. None: it has failed in a way
-    /// that it never should.
-    pub(super) async fn join<F>(
-        this: &Arc<Self>,
-        asked: Asked,
-        fetch: impl FnOnce() -> F,
-    ) -> Option<T>
+    /// Has a question fetched in the caller's own task, or waits for the one who does. None: all who led have left.
+    pub(super) async fn join<F>(this: &Arc<Self>, asked: Asked, fetch: impl Fn() -> F) -> Option<T>
     where
-        F: Future<Output = T> + Send + 'static,
+        F: Future<Output = T> + Send,
     {
-        let mut landed = this.board(asked, fetch);
-        let landed = landed.wait_for(Option::is_some).await.ok()?;
-        landed.clone()
+        for _ in 0..LEADERS_MAX {
+            match this.board(asked) {
+                Part::Lead(landing) => return Some(landing.land(fetch().await)),
+                Part::Follow(mut landed) => {
+                    if let Ok(fetched) = landed.wait_for(Option::is_some).await {
+                        return fetched.clone();
+                    }
+                }
+            }
+        }
+        None
     }
 
-    fn board<F>(
-        self: &Arc<Self>,
-        asked: Asked,
-        fetch: impl FnOnce() -> F,
-    ) -> watch::Receiver<Option<T>>
-    where
-        F: Future<Output = T> + Send + 'static,
-    {
+    fn board(self: &Arc<Self>, asked: Asked) -> Part<T> {
         let mut flights = self.0.lock().expect("no holder of this lock panics");
         if let Some(flight) = flights.get(&asked) {
-            return flight.clone();
+            return Part::Follow(flight.clone());
         }
         let (land, landed) = watch::channel(None);
-        flights.insert(asked, landed.clone());
-        let (fetch, entry) = (
-            fetch(),
-            Landing {
-                flights: self.clone(),
-                asked,
-            },
-        );
-        tokio::spawn(async move {
-            let fetched = fetch.await;
-            drop(entry);
-            land.send_replace(Some(fetched));
-        });
-        landed
+        flights.insert(asked, landed);
+        Part::Lead(Landing {
+            flights: self.clone(),
+            asked,
+            land,
+        })
     }
 }
 
-/// Takes a flight off the board, also when its task ends in a panic.
+/// A flight that is led; it is off the board when this is dropped.
 struct Landing<T> {
     flights: Arc<Flights<T>>,
     asked: Asked,
+    land: watch::Sender<Option<T>>,
+}
+
+impl<T: Clone> Landing<T> {
+    /// Tells all who wait, and those who come now ask the cache.
+    fn land(self, fetched: T) -> T {
+        self.land.send_replace(Some(fetched.clone()));
+        fetched
+    }
 }
 
 impl<T> Drop for Landing<T> {

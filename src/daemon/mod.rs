@@ -191,7 +191,7 @@ fn upstreams(config: &Config, own: &[SocketAddr]) -> Result<Upstreams, StartErro
         Ok(all)
     };
     let settings = &config.upstream;
-    let carrier = Arc::new(Sockets);
+    let carrier = Arc::new(Sockets::default());
     let mut builder = Upstreams::builder(carrier, settings.timeout, settings.case_randomization)
         .zone(Name::ROOT, &resolved(&settings.servers)?);
     for forward in &config.forward {

@@ -313,6 +313,10 @@ impl<R: Road> Connection<R> {
             () = self.taken.seat.leave.notified() => return Err(io::ErrorKind::TimedOut.into()),
             written = timeout(patience, self.stream.write_all(&self.unsent)) => written??,
         }
+        self.taken
+            .seat
+            .is_busy
+            .store(!self.waiting.is_empty(), Relaxed);
         self.unsent.clear();
         Ok(())
     }

@@ -11,9 +11,9 @@ use super::message::{Record, Section, is_compressible};
 use super::name::Name;
 use super::query::CLASS_IN;
 
-/// Offsets of names that later names may point to: enough for any answer that
-/// fits a datagram; a longer one is only less well compressed.
-const KNOWN_NAMES_MAX: usize = 64;
+/// Names that later names may point to: the longest question has 127 labels, the aliases of any usual
+/// answer fewer; a longer answer is only less well compressed.
+const KNOWN_NAMES_MAX: usize = 256;
 /// The furthest a pointer reaches (RFC 1035 §4.1.4).
 const POINTER_MAX: usize = 0x3FFF;
 
@@ -82,7 +82,8 @@ pub struct SectionsBuilder {
     question_end: usize,
     counts: [u16; 3],
     ttls: Vec<u16>,
-    known: Vec<usize>,
+    /// Names that later ones may point to: where they are written, and the octets they have when spelled out.
+    known: Vec<(usize, usize)>,
 }
 
 impl SectionsBuilder {
@@ -91,7 +92,11 @@ impl SectionsBuilder {
         let mut message = vec![0; HEADER_OCTETS];
         message.extend_from_slice(name.octets());
         message.extend_from_slice(&[0; 4]);
-        let known = name.starts().map(|at| HEADER_OCTETS + at).collect();
+        let octets = name.octets().len();
+        let known = name
+            .starts()
+            .map(|at| (HEADER_OCTETS + at, octets - at))
+            .collect();
         Self {
             question_end: message.len(),
             message,
@@ -155,7 +160,7 @@ impl SectionsBuilder {
         let added = || {
             let owner_at = self.message.len();
             write_name(&mut self.message, &self.known, owner);
-            self.learn(owner_at);
+            self.learn(owner_at, owner);
             self.message.extend_from_slice(&kind.0.to_be_bytes());
             self.message.extend_from_slice(&CLASS_IN.to_be_bytes());
             let ttl_at = u16::try_from(self.message.len() - self.question_end).ok();
@@ -187,15 +192,15 @@ impl SectionsBuilder {
         }
     }
 
-    /// Remembers the labels written at `at`, up to a pointer or the root.
-    fn learn(&mut self, at: usize) {
-        let mut at = at;
-        while let len @ 1..=63 = self.message[at] {
-            if at > POINTER_MAX || self.known.len() == KNOWN_NAMES_MAX {
+    /// Remembers a name written at `at` and those above it, up to the one that is a pointer.
+    fn learn(&mut self, at: usize, name: &Name) {
+        for start in name.starts() {
+            let here = at + start;
+            let is_pointer = self.message[here] > 63;
+            if is_pointer || here > POINTER_MAX || self.known.len() >= KNOWN_NAMES_MAX {
                 return;
             }
-            self.known.push(at);
-            at += usize::from(len) + 1;
+            self.known.push((here, name.octets().len() - start));
         }
     }
 
@@ -213,10 +218,14 @@ impl SectionsBuilder {
 const OPT_ROOM: usize = 512;
 
 /// Writes a name, its longest known ending as a pointer (RFC 1035 §4.1.4).
-fn write_name(out: &mut Vec<u8>, known: &[usize], name: &Name) {
+///
+/// Only names of the same length are compared: of the names above one name there is one of each length, so
+/// that a reply made of long names that are nearly equal costs no more than another.
+fn write_name(out: &mut Vec<u8>, known: &[(usize, usize)], name: &Name) {
     for at in name.starts() {
         let ending = &name.octets()[at..];
-        if let Some(there) = known.iter().find(|there| spells(out, **there, ending)) {
+        let mut alike = known.iter().filter(|(_, octets)| *octets == ending.len());
+        if let Some((there, _)) = alike.find(|(there, _)| spells(out, *there, ending)) {
             let pointer =
                 u16::try_from(*there).expect("`learn` keeps no offset beyond 14 bits") | 0xC000;
             out.extend_from_slice(&pointer.to_be_bytes());

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::carrier::{Carrier, Lost, Over};
@@ -156,13 +158,12 @@ impl Upstreams {
         loop {
             tokio::select! {
                 biased;
-                Some(done) = race.running.join_next() => match done {
-                    Ok((server, Ok(reply))) => {
+                Some((server, done)) = race.running.next() => match done {
+                    Ok(reply) => {
                         race.blame_the_silent(Some(server));
                         return Ok(reply);
                     }
-                    Ok((server, Err(failure))) => race.strike(server, failure),
-                    Err(_) => {}
+                    Err(failure) => race.strike(server, failure),
                 },
                 () = sleep_until(race.next_at), if race.may_start() => race.start(),
                 () = sleep_until(deadline) => return Err(race.give_up()),
@@ -183,7 +184,8 @@ struct Race {
     struck: Vec<bool>,
     /// By server: when it was last asked and has not answered since.
     asked_at: Vec<Option<Instant>>,
-    running: JoinSet<(usize, Result<Reply, Failure>)>,
+    /// What they say, in the task of the one who asks: no thread is changed for it.
+    running: FuturesUnordered<BoxFuture<'static, (usize, Result<Reply, Failure>)>>,
     started: usize,
     next: usize,
     next_at: Instant,
@@ -198,7 +200,7 @@ impl Race {
             asked_at: vec![None; servers.len()],
             pause: servers[0].patience(),
             next_at: Instant::now(),
-            running: JoinSet::new(),
+            running: FuturesUnordered::new(),
             started: 0,
             next: 0,
             failure: Failure::Timeout,
@@ -234,8 +236,9 @@ impl Race {
         }
         let (manner, question, server) =
             (self.manner.clone(), self.question, self.servers[at].clone());
-        self.running
-            .spawn(async move { (at, attempt(&manner, &question, &server).await) });
+        self.running.push(Box::pin(async move {
+            (at, attempt(&manner, &question, &server).await)
+        }));
     }
 
     /// A server has failed. Silence does not strike it out: a packet may be lost.

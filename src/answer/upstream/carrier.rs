@@ -1,15 +1,17 @@
 //! How a query gets to a server and its reply back: one socket, one query.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::TcpStream;
 
 use super::message::{Fit, fit};
-use crate::wire::Query;
+use super::ports::Ports;
 
 /// The two transports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,56 +56,36 @@ pub trait Carrier: Send + Sync {
     fn exchange<'a>(&'a self, server: SocketAddr, over: Over, query: &'a [u8]) -> Exchange<'a>;
 }
 
-/// The real carrier. Each UDP query has a socket of its own, connected, on a port that the kernel
-/// chooses at random: replies from elsewhere never reach us (RFC 5452 §9.2), and a closed port is known at once.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Sockets;
+/// The real carrier: sockets of this machine.
+///
+/// UDP queries leave from a pool of connected sockets for each server, on ports that the kernel
+/// chooses at random and that are given up after a while ([`Ports`]). TCP is for the few queries
+/// that need it, with a connection each.
+#[derive(Default)]
+pub struct Sockets {
+    ports: Mutex<HashMap<SocketAddr, Arc<Ports>>>,
+}
+
+impl Sockets {
+    fn ports(&self, server: SocketAddr) -> Arc<Ports> {
+        let mut ports = self.ports.lock().expect("no holder of this lock panics");
+        ports
+            .entry(server)
+            .or_insert_with(|| Arc::new(Ports::new(server)))
+            .clone()
+    }
+}
 
 impl Carrier for Sockets {
     fn exchange<'a>(&'a self, server: SocketAddr, over: Over, query: &'a [u8]) -> Exchange<'a> {
         match over {
-            Over::Udp => Box::pin(over_udp(server, query)),
+            Over::Udp => {
+                let ports = self.ports(server);
+                Box::pin(async move { ports.exchange(query).await })
+            }
             Over::Tcp => Box::pin(over_tcp(server, query)),
         }
     }
-}
-
-/// We offer 1232 octets; servers that send more are read all the same, up to this. Beyond it they are asked over TCP.
-const DATAGRAM_OCTETS_MAX: usize = 4096;
-/// TC, in the third octet of a header (RFC 1035 §4.1.1).
-const TC: u8 = 0x02;
-
-async fn over_udp(server: SocketAddr, query: &[u8]) -> Result<(Vec<u8>, u32), Lost> {
-    let ours: SocketAddr = match server {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(ours).await?;
-    socket.connect(server).await?;
-    socket.send(query).await?;
-    let mut datagram = vec![0; DATAGRAM_OCTETS_MAX];
-    let mut mismatches = 0;
-    loop {
-        let mut len = socket.recv(&mut datagram).await?;
-        if len == DATAGRAM_OCTETS_MAX {
-            len = as_truncated(&mut datagram, query);
-        }
-        // RFC 5452 §9.1 and the TuDoor papers: what does not fit is no reason to stop waiting.
-        if fit(query, &datagram[..len]) != Fit::No {
-            datagram.truncate(len);
-            return Ok((datagram, mismatches));
-        }
-        mismatches += 1;
-    }
-}
-
-/// Makes a reply that the kernel has cut, because it is longer than we take, one that says so itself: TC, and
-/// nothing behind the question. Returns its length.
-fn as_truncated(reply: &mut [u8], query: &[u8]) -> usize {
-    reply[2] |= TC;
-    reply[6..12].fill(0);
-    let question = Query::read(query).map_or(0, |query| query.question().len());
-    12 + question
 }
 
 async fn over_tcp(server: SocketAddr, query: &[u8]) -> Result<(Vec<u8>, u32), Lost> {

@@ -8,6 +8,7 @@
 mod ask;
 mod carrier;
 mod message;
+mod ports;
 mod server;
 mod system;
 

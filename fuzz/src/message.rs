@@ -1,0 +1,97 @@
+//! A client's datagram, and the reply to it.
+//!
+//! Any octets come in. What is taken for a question is compared with what
+//! hickory reads; what is not, with what its reply may hold.
+
+use hickory_proto::op;
+use namegate::wire::{
+    Ede, Head, MESSAGE_OCTETS_MAX, Message, Query, Rcode, UDP_OCTETS, Unreadable, reply,
+    reply_unreadable,
+};
+
+/// Octets of an OPT without options.
+const OPT_OCTETS: usize = 11;
+
+/// A datagram is a question, is told what is wrong with it, or gets silence.
+pub fn message(input: &[u8]) {
+    if input.len() > MESSAGE_OCTETS_MAX {
+        return;
+    }
+    match Query::read(input) {
+        Ok(query) => question(input, &query),
+        Err(bad) => no_question(input, &bad),
+    }
+}
+
+fn question(input: &[u8], query: &Query<'_>) {
+    assert_eq!(query.octets(), input);
+    let end = 12 + query.question().len();
+    assert_eq!(&input[12..end], query.question());
+    let wire = &query.question()[..query.question().len() - 4];
+    assert_eq!(wire.to_ascii_lowercase(), query.name().octets());
+    let limit = query.udp_limit(UDP_OCTETS);
+    assert!((512..=1232).contains(&limit));
+    if let Ok(theirs) = op::Message::from_vec(input) {
+        compare(query, &theirs);
+    }
+    let mut out = Vec::new();
+    let ede = Ede {
+        code: Ede::BLOCKED,
+        text: &[b'x'; 300],
+    };
+    reply(query, Head::plain(Rcode(0xFFF)), &mut out).finish(Some(ede), UDP_OCTETS, limit);
+    assert!(out.len() <= limit);
+    frame(input, &out);
+    assert_eq!(&out[12..end], query.question());
+    if query.class() == 1 {
+        let read = Message::read(&out).expect("our replies can be read");
+        assert_eq!(read.has_opt(), query.edns().is_some());
+        assert_eq!(read.ede().is_some(), query.edns().is_some());
+        let rcode = if read.has_opt() { 0xFFF } else { 0x00F };
+        assert_eq!(read.rcode(), Rcode(rcode));
+    }
+}
+
+/// Two readers, one meaning.
+fn compare(query: &Query<'_>, theirs: &op::Message) {
+    assert_eq!(theirs.queries.len(), 1);
+    let asked = &theirs.queries[0];
+    let labels: Vec<Vec<u8>> = asked
+        .name()
+        .iter()
+        .map(<[u8]>::to_ascii_lowercase)
+        .collect();
+    assert!(query.name().labels().eq(&labels), "{:?}", query.name());
+    assert_eq!(u16::from(asked.query_type()), query.kind().0);
+    assert_eq!(u16::from(asked.query_class()), query.class());
+    assert_eq!(theirs.metadata.recursion_desired, query.recursion_desired());
+    assert_eq!(theirs.metadata.checking_disabled, query.checking_disabled());
+    let edns = theirs
+        .edns
+        .as_ref()
+        .map(|it| (it.max_payload(), it.flags().dnssec_ok));
+    assert_eq!(query.edns().map(|it| (it.payload, it.dnssec_ok)), edns);
+}
+
+fn no_question(input: &[u8], bad: &Unreadable) {
+    let mut out = vec![0; 3];
+    let answered = reply_unreadable(input, bad, UDP_OCTETS, &mut out);
+    assert_eq!(answered, bad.why.rcode().is_some());
+    if !answered {
+        assert!(out.is_empty());
+        assert!(input.len() < 12 || input[2] & 0x80 != 0, "{bad:?}");
+        return;
+    }
+    assert!(out.len() <= input.len() + OPT_OCTETS, "it amplifies");
+    frame(input, &out);
+    let rcode = bad.why.rcode().expect("it is answered");
+    assert_eq!(Rcode((out[3] & 0x0F).into()), Rcode(rcode.0 & 0x0F));
+}
+
+/// A reply's header: the id, QR, the opcode, RD and CD of the query, RA; no answers.
+fn frame(input: &[u8], out: &[u8]) {
+    assert_eq!(out[..2], input[..2]);
+    assert_eq!(out[2], 0x80 | input[2] & 0x79);
+    assert_eq!(out[3] & 0xF0, 0x80 | input[3] & 0x10);
+    assert_eq!(out[6..10], [0; 4]);
+}
