@@ -18,8 +18,8 @@ import time
 
 STOP_S = 5
 PR_SET_PDEATHSIG = 1
-# More than this, and somebody else is at work here.
-BUSY_LOAD = 1.5
+# When others have more than this of a core, figures are worth nothing.
+OTHERS_CORES = 0.2
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 # Below the range from which the kernel takes the ports of clients.
 PORTS = range(20_000, 30_000)
@@ -27,12 +27,14 @@ _libc = ctypes.CDLL(None)
 
 
 def circumstances(script, words):
-    """When, on what, after which load and by which command: the head of a report."""
-    load, system = os.getloadavg()[0], os.uname()
+    """When, on what, beside whom and by which command: the head of a report."""
+    others, system = Others([]), os.uname()
+    time.sleep(1)
+    share = others.share()
     machine = f"{os.cpu_count()} cores, {system.sysname} {system.release}"
     command = " ".join([f"benches/versus/{script}", *words])
-    yield f"{datetime.datetime.now():%Y-%m-%d %H:%M}, {machine}, load before {load:.2f}: `{command}`."
-    if load > BUSY_LOAD:
+    yield f"{datetime.datetime.now():%Y-%m-%d %H:%M}, {machine}, of which others had {share:.2f} before: `{command}`."
+    if share > OTHERS_CORES:
         yield "**The machine was busy with something else: these figures are worth nothing.**"
 
 

@@ -24,8 +24,7 @@ LOAD_S = 60
 NXDOMAIN, NOERROR = 3, 0
 PACE = 20_000
 MILLION = 1_000_000
-# A round in which others had more than this of a core is taken again, so often and after so long.
-OTHERS_CORES = 0.2
+# A round in which others were at work is taken again, so often and after so long.
 TRIES = 10
 PAUSE_S = 3
 # Of the replies, so many must be what the job asks for.
@@ -113,7 +112,7 @@ class Stage:
             others = measure.Others({*processes, *self.mirror, *self.nsd})
             got = self.run(processes, port, workload, **more)
             got["others"] = others.share()
-            if got["others"] < OTHERS_CORES:
+            if got["others"] < measure.OTHERS_CORES:
                 break
             time.sleep(PAUSE_S)
         return got
@@ -243,7 +242,7 @@ def cells(row):
     lost = sum(got["lost"] for got in row.rounds + row.paced)
     paced = [f"{median(row.paced, key):.0f}" if row.paced else "-" for key in ("p50_us", "p99_us")]
     figures = [f"{median(row.rounds, 'cpu_us'):.2f}", f"{statistics.median(row.ratios):.2f}"]
-    is_disturbed = any(got["others"] >= OTHERS_CORES for got in row.rounds + row.paced)
+    is_disturbed = any(got["others"] >= measure.OTHERS_CORES for got in row.rounds + row.paced)
     return [row.name + " (*)" * is_disturbed, *figures, f"{median(row.rounds, 'rate'):,.0f}", *paced, f"{lost:,.0f}"]
 
 
@@ -259,7 +258,7 @@ def preamble(options):
     if packages:
         yield f"From Debian: {', '.join(f'{package} {version_of(package)}' for package in packages)}."
     yield f"Medians of {options.rounds} rounds of {options.seconds:g} s; p50 and p99 at {PACE:,} queries a second."
-    yield f"(*): others had more than {OTHERS_CORES} cores in one of the rounds, {TRIES} times running."
+    yield f"(*): others had more than {measure.OTHERS_CORES} cores in one of the rounds, {TRIES} times running."
 
 
 def version_of(package):
