@@ -181,3 +181,82 @@ async fn a_client_that_has_asked_all_it_will_is_not_sent_away_before_its_last_an
     );
     assert!(receive(&mut first).is_some());
 }
+
+/// The serial of a denial's SOA: the generation of the policy that said no.
+fn generation(message: &Message<'_>) -> u32 {
+    let soa = message
+        .records(Section::Authority)
+        .next()
+        .expect("a denial has an SOA");
+    let data = soa.spelled().expect("our own record");
+    let serial = data[data.len() - 20..].first_chunk().expect("five numbers");
+    u32::from_be_bytes(*serial)
+}
+
+/// Asks one thing after the other until told to stop. Each is answered, by the policy of one generation, and
+/// never by an older one than before: the even ones deny. Returns how many there were.
+fn ask_without_end(server: SocketAddr, stop: &std::sync::atomic::AtomicBool) -> usize {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    socket.connect(server).expect("connected");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a time");
+    let (mut asked, mut newest) = (0, 0);
+    let mut datagram = [0; 512];
+    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+        socket.send(&query()).expect("sent");
+        let len = socket.recv(&mut datagram).expect("no query is lost");
+        let message = Message::read(&datagram[..len]).expect("a whole message");
+        if message.rcode() == Rcode::NXDOMAIN {
+            let generation = generation(&message);
+            assert!(
+                generation.is_multiple_of(2),
+                "generation {generation} allows the name, and denied it"
+            );
+            assert!(
+                generation >= newest,
+                "generation {generation} after {newest}"
+            );
+            newest = generation;
+        } else {
+            assert_eq!(
+                (message.rcode(), message.records(Section::Answer).count()),
+                (Rcode::NOERROR, 1)
+            );
+        }
+        asked += 1;
+    }
+    asked
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_under_load_loses_nothing() {
+    let answer = |query: &[u8]| reply(query, 0, 1, false);
+    let (daemon, dir) = daemon(upstream(answer, answer), |_| {}).await;
+    let server = daemon.addresses()[0];
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let clients: Vec<_> = (0..3)
+        .map(|_| {
+            let stop = stop.clone();
+            thread::spawn(move || ask_without_end(server, &stop))
+        })
+        .collect();
+    for generation in 2..=40 {
+        let allowed: &[&str] = if generation % 2 == 0 {
+            &["other.example"]
+        } else {
+            &[NAME]
+        };
+        let fresh = dir.path().join("fresh");
+        fs::write(&fresh, support::document(allowed)).expect("written");
+        fs::rename(&fresh, dir.path().join("policy.json")).expect("renamed");
+        while daemon.road().live().generation < generation {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    for client in clients {
+        let asked = client
+            .join()
+            .unwrap_or_else(|_| panic!("a client was answered wrongly, or not at all"));
+        assert!(asked > 40, "only {asked} queries");
+    }
+}

@@ -6,7 +6,7 @@
 //! No label takes a value that a client can choose.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use prometheus::core::Desc;
@@ -113,6 +113,51 @@ const BOUNDS_US: [u64; 16] = [
     1_000_000, 2_500_000, 5_000_000,
 ];
 
+/// What was counted of finished queries, by the threads that count: each has figures of its own,
+/// so that none waits for a line of memory that another one writes.
+pub(super) struct Sharded(Box<[Shard]>);
+
+/// More threads than this share.
+const SHARDS: usize = 16;
+
+/// Figures on lines of memory of their own: processors fetch two lines of 64 octets at a time.
+#[derive(Default)]
+#[repr(align(128))]
+struct Shard(Figures);
+
+thread_local! {
+    /// The shard this thread counts in.
+    static SHARD: usize = {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        NEXT.fetch_add(1, Relaxed) % SHARDS
+    };
+}
+
+impl Default for Sharded {
+    fn default() -> Self {
+        Self((0..SHARDS).map(|_| Shard::default()).collect())
+    }
+}
+
+impl Sharded {
+    /// Counts one finished query.
+    #[inline]
+    pub(super) fn count(&self, done: &Done<'_>) {
+        SHARD.with(|shard| self.0[*shard].0.count(done));
+    }
+
+    /// All of them, summed.
+    pub(super) fn sum(&self) -> Figures {
+        let sum = Figures::default();
+        for Shard(figures) in &self.0 {
+            for (total, part) in sum.counters().zip(figures.counters()) {
+                total.fetch_add(part.load(Relaxed), Relaxed);
+            }
+        }
+        sum
+    }
+}
+
 /// What was counted of finished queries.
 #[derive(Default)]
 pub(super) struct Figures {
@@ -123,9 +168,23 @@ pub(super) struct Figures {
 }
 
 impl Figures {
+    /// Every counter, in one order.
+    fn counters(&self) -> impl Iterator<Item = &AtomicU64> {
+        let queries = self.queries.as_flattened().iter();
+        let responses = self.responses.as_flattened().iter();
+        let took = self
+            .took
+            .iter()
+            .flat_map(|took| took.buckets.iter().chain([&took.sum_ns]));
+        queries
+            .chain(responses)
+            .chain(took)
+            .chain(&self.turned_away)
+    }
+
     /// Counts one finished query.
     #[inline]
-    pub(super) fn count(&self, done: &Done<'_>) {
+    fn count(&self, done: &Done<'_>) {
         let Outcome {
             desk,
             reason,

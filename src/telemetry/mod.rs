@@ -30,7 +30,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 use serde_json::{Value, json};
 
-use self::metrics::{Durations, Figures, Page};
+use self::metrics::{Durations, Page, Sharded};
 use self::querylog::{QueryLog, Record};
 use self::reloads::Reloads;
 use crate::answer::{Outcome, Reason, Ruling};
@@ -90,7 +90,7 @@ pub struct Telemetry {
 
 /// What counts, and what a scrape reads.
 struct Shared {
-    figures: Figures,
+    figures: Sharded,
     selftest: Durations,
     reloads: Arc<Reloads>,
     log: Option<QueryLog>,
@@ -108,7 +108,7 @@ impl Telemetry {
         let reloads = Arc::<Reloads>::default();
         let wants_log = log.queries != Queries::None;
         let shared = Arc::new(Shared {
-            figures: Figures::default(),
+            figures: Sharded::default(),
             selftest: Durations::default(),
             log: wants_log
                 .then(|| QueryLog::open(&log.sink, Arc::clone(&reloads)))
@@ -285,7 +285,7 @@ impl Shared {
         let build = [env!("CARGO_PKG_VERSION"), revision];
         page.count("namegate_build_info", &build, 1);
         self.reloads.show(page);
-        self.figures.show(page);
+        self.figures.sum().show(page);
         self.snapshot().show(page);
         page.timings("namegate_selftest_seconds", &[], &self.selftest.timings());
         let (written, dropped) = self.log_counts();
@@ -316,10 +316,11 @@ impl Shared {
 
     /// How many queries ended with each ruling.
     fn rulings(&self) -> Value {
+        let figures = self.figures.sum();
         let mut counts = json!({ "allowed": 0, "blocked": 0, "error": 0, "refused": 0 });
         for reason in Reason::ALL {
             let count = &mut counts[reason.ruling().word()];
-            *count = (count.as_u64().unwrap_or(0) + self.figures.ended(reason)).into();
+            *count = (count.as_u64().unwrap_or(0) + figures.ended(reason)).into();
         }
         counts
     }

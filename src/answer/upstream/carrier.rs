@@ -59,7 +59,7 @@ pub trait Carrier: Send + Sync {
 /// The real carrier: sockets of this machine.
 ///
 /// UDP queries leave from a pool of connected sockets for each server, on ports that the kernel
-/// chooses at random and that are given up after a while ([`Ports`]). TCP is for the few queries
+/// chooses at random and that are given up after a while. TCP is for the few queries
 /// that need it, with a connection each.
 #[derive(Default)]
 pub struct Sockets {
