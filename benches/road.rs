@@ -106,7 +106,8 @@ async fn prime(road: &Arc<Road>, questions: &[Vec<u8>]) {
     let mut out = Vec::with_capacity(MESSAGE_OCTETS_MAX);
     for octets in questions {
         if let Step::Later(pending) = road.answer_now(octets, &CLIENT, Instant::now(), &mut out) {
-            road.answer_later(pending, &mut out).await;
+            let ready = road.answer_later(pending).await;
+            road.finish(ready, &mut out);
         }
         assert_eq!(out[3] & 0x0F, 0, "it resolves");
     }

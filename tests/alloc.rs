@@ -85,7 +85,8 @@ async fn immediate_answers_allocate_nothing() {
         else {
             panic!("{cached} was known before it was asked for")
         };
-        road.answer_later(pending, &mut out).await;
+        let ready = road.answer_later(pending).await;
+        road.finish(ready, &mut out);
         assert_eq!(out[3] & 0x0F, 0, "{cached} resolves");
     }
     let cases = [

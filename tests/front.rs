@@ -30,6 +30,7 @@ fn response(octets: &[u8]) -> Vec<u8> {
 
 impl Road for Echo {
     type Pending = Vec<u8>;
+    type Ready = Vec<u8>;
 
     fn answer_now(
         self: &Arc<Self>,
@@ -48,9 +49,13 @@ impl Road for Echo {
         Step::Reply
     }
 
-    async fn answer_later(self: &Arc<Self>, pending: Vec<u8>, out: &mut Vec<u8>) {
+    async fn answer_later(self: &Arc<Self>, pending: Vec<u8>) -> Vec<u8> {
         tokio::time::sleep(WHILE).await;
-        *out = pending;
+        pending
+    }
+
+    fn finish(self: &Arc<Self>, ready: Vec<u8>, out: &mut Vec<u8>) {
+        *out = ready;
     }
 }
 

@@ -25,7 +25,7 @@ use self::zones::ZoneFiles;
 pub use fetch::Known;
 pub use live::{BadPattern, Grants, Live, compile, reason};
 pub use reload::select_of;
-pub use road::{Pending, Road};
+pub use road::{Pending, Ready, Road};
 pub use start_error::StartError;
 
 use crate::answer::upstream::{Over, Sockets, Upstreams, system_resolvers};

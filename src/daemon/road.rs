@@ -21,7 +21,7 @@ use crate::answer::cache::{Asked, Cache, Entry, Found};
 use crate::answer::guard::Guarded;
 use crate::answer::special::Special;
 use crate::answer::upstream::Upstreams;
-use crate::answer::zone::Zones;
+use crate::answer::zone::{ZoneAnswer, Zones};
 use crate::answer::{Desk, Outcome, Reason};
 use crate::config::{Config, PrivateAnswers, Types};
 use crate::front::{self, Client, Step, Transport};
@@ -85,21 +85,54 @@ struct Visit<'a> {
 
 /// A query that waits.
 pub struct Pending {
+    asker: Asker,
+    errand: Errand,
+    place: Option<OwnedSemaphorePermit>,
+}
+
+/// A query that has waited.
+pub struct Ready {
+    asker: Asker,
+    answer: Answer,
+}
+
+/// Who asked, what, when, and under which policy.
+struct Asker {
     octets: Box<[u8]>,
     client: Client,
     began: Instant,
     live: Arc<Live>,
-    errand: Errand,
-    _place: Option<OwnedSemaphorePermit>,
 }
 
-/// What it waits for.
+/// What a query waits for.
 enum Errand {
     Zone(Arc<Zones>),
     Upstream {
         pass: Pass,
         stale: Option<Arc<Entry<Known>>>,
     },
+}
+
+/// What it has waited for.
+enum Answer {
+    /// None: something that cannot be said.
+    Zone(Option<ZoneAnswer>),
+    Upstream {
+        pass: Pass,
+        entry: Arc<Entry<Known>>,
+    },
+}
+
+impl Asker {
+    fn visit(&self) -> Visit<'_> {
+        let query = Query::read(&self.octets).expect("it was read before it waited");
+        Visit {
+            query,
+            client: self.client,
+            began: self.began,
+            live: &self.live,
+        }
+    }
 }
 
 impl Road {
@@ -178,6 +211,7 @@ impl Road {
 
 impl front::Road for Road {
     type Pending = Pending;
+    type Ready = Ready;
 
     fn answer_now(
         self: &Arc<Self>,
@@ -248,18 +282,30 @@ impl front::Road for Road {
         }
     }
 
-    async fn answer_later(self: &Arc<Self>, pending: Pending, out: &mut Vec<u8>) {
-        let query = Query::read(&pending.octets).expect("it was read before it waited");
-        let visit = Visit {
-            query,
-            client: pending.client,
-            began: pending.began,
-            live: &pending.live,
-        };
-        let _ = match pending.errand {
-            Errand::Zone(zones) => self.answer_from_zone(&visit, &zones, out).await,
+    async fn answer_later(self: &Arc<Self>, pending: Pending) -> Ready {
+        let Pending {
+            asker,
+            errand,
+            place,
+        } = pending;
+        let query = asker.visit().query;
+        let answer = match errand {
+            Errand::Zone(zones) => Answer::Zone(zones.answer(&query).await),
             Errand::Upstream { pass, stale } => {
                 let entry = self.fetcher.fetch_or_stale(asked(&query), stale).await;
+                Answer::Upstream { pass, entry }
+            }
+        };
+        // It waits for upstream no longer; a client that does not read his replies takes nobody's place.
+        drop(place);
+        Ready { asker, answer }
+    }
+
+    fn finish(self: &Arc<Self>, ready: Ready, out: &mut Vec<u8>) {
+        let visit = ready.asker.visit();
+        let _ = match ready.answer {
+            Answer::Zone(answer) => self.tell_zone(&visit, answer, out),
+            Answer::Upstream { pass, entry } => {
                 let now = tokio::time::Instant::now().into_std();
                 self.tell(&visit, pass, &entry, Desk::Upstream, now, out)
             }
@@ -611,13 +657,16 @@ impl Road {
         if place.is_none() && matches!(errand, Errand::Upstream { .. }) {
             return self.overload(visit, errand, out);
         }
-        Step::Later(Pending {
+        let asker = Asker {
             octets: visit.query.octets().into(),
             client: visit.client,
             began: visit.began,
             live: visit.live.clone(),
+        };
+        Step::Later(Pending {
+            asker,
             errand,
-            _place: place,
+            place,
         })
     }
 
@@ -645,13 +694,13 @@ impl Road {
         )
     }
 
-    async fn answer_from_zone(
+    fn tell_zone(
         &self,
         visit: &Visit<'_>,
-        zones: &Zones,
+        answer: Option<ZoneAnswer>,
         out: &mut Vec<u8>,
     ) -> Step<Pending> {
-        let Some(answer) = zones.answer(&visit.query).await else {
+        let Some(answer) = answer else {
             self.write_plain(visit, Rcode::SERVFAIL, None, out);
             return self.replied(
                 visit,

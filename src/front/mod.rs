@@ -51,6 +51,8 @@ pub enum Step<P> {
 pub trait Road: Send + Sync + 'static {
     /// A query that waits.
     type Pending: Send + 'static;
+    /// A query that has waited: no larger for a large reply, which is written when there is somewhere to put it.
+    type Ready: Send + 'static;
 
     /// Takes a message as far as it goes without waiting; the reply is written into `out` in place of what it held.
     fn answer_now(
@@ -61,12 +63,14 @@ pub trait Road: Send + Sync + 'static {
         out: &mut Vec<u8>,
     ) -> Step<Self::Pending>;
 
-    /// Takes it the rest of the way. `out` stays empty when there is no reply.
+    /// Waits for what the query has to wait for.
     fn answer_later(
         self: &Arc<Self>,
         pending: Self::Pending,
-        out: &mut Vec<u8>,
-    ) -> impl Future<Output = ()> + Send;
+    ) -> impl Future<Output = Self::Ready> + Send;
+
+    /// Takes it the rest of the way: the reply is written into `out` in place of what it held.
+    fn finish(self: &Arc<Self>, ready: Self::Ready, out: &mut Vec<u8>);
 }
 
 /// The running fronts.
@@ -163,6 +167,7 @@ mod tests {
 
     impl Road for Echo {
         type Pending = ();
+        type Ready = ();
 
         fn answer_now(
             self: &Arc<Self>,
@@ -178,7 +183,9 @@ mod tests {
             Step::Reply
         }
 
-        async fn answer_later(self: &Arc<Self>, (): (), _: &mut Vec<u8>) {}
+        async fn answer_later(self: &Arc<Self>, (): ()) {}
+
+        fn finish(self: &Arc<Self>, (): (), _: &mut Vec<u8>) {}
     }
 
     #[tokio::test]

@@ -166,9 +166,12 @@ struct Connection<R: Road> {
     /// Framed replies not yet written.
     unsent: Vec<u8>,
     reply: Vec<u8>,
-    waiting: JoinSet<Vec<u8>>,
+    waiting: JoinSet<R::Ready>,
     deadline: Instant,
 }
+
+/// A query that has waited, unless its task ended in a panic.
+type Finished<R> = Result<<R as Road>::Ready, tokio::task::JoinError>;
 
 /// Whether a connection goes on.
 #[derive(PartialEq, Eq)]
@@ -282,20 +285,22 @@ impl<R: Road> Connection<R> {
             Step::Silence => {}
             Step::Later(pending) => {
                 let road = self.road.clone();
-                self.waiting.spawn(async move {
-                    let mut out = Vec::new();
-                    road.answer_later(pending, &mut out).await;
-                    out
-                });
+                self.waiting
+                    .spawn(async move { road.answer_later(pending).await });
             }
         }
     }
 
-    fn frame_finished(&mut self, done: Result<Vec<u8>, tokio::task::JoinError>) {
-        if let Ok(reply) = done
-            && !reply.is_empty()
-        {
-            push_framed(&mut self.unsent, &reply);
+    /// Writes the replies of a query that has waited, and of others that have by now, as far as there is room.
+    fn frame_finished(&mut self, done: Finished<R>) {
+        let mut next = Some(done);
+        while let Some(done) = next {
+            if let Ok(ready) = done {
+                self.road.finish(ready, &mut self.reply);
+                push_framed(&mut self.unsent, &self.reply);
+            }
+            let has_room = self.unsent.len() < UNSENT_OCTETS_MAX;
+            next = has_room.then(|| self.waiting.try_join_next()).flatten();
         }
     }
 

@@ -108,11 +108,10 @@ impl<R: Road> Later<R> {
         let (road, socket) = (self.road.clone(), self.socket.clone());
         let place = Counted::new(&self.waiting);
         self.runtime.spawn(async move {
+            let ready = road.answer_later(pending).await;
             let mut out = Vec::new();
-            road.answer_later(pending, &mut out).await;
-            if !out.is_empty() {
-                send(&socket, &out);
-            }
+            road.finish(ready, &mut out);
+            send(&socket, &out);
             drop(place);
         });
     }

@@ -225,7 +225,8 @@ impl Stage {
         let road = scene.road.clone();
         let reply = tokio::spawn(async move {
             if let Some(pending) = later {
-                road.answer_later(pending, &mut out).await;
+                let ready = road.answer_later(pending).await;
+                road.finish(ready, &mut out);
             }
             ((!out.is_empty()).then_some(out), Instant::now())
         });
