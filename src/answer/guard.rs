@@ -124,8 +124,8 @@ pub struct Trail {
     ttl_s: u32,
     is_negative: bool,
     said: SectionsBuilder,
-    guarded: SectionsBuilder,
-    removed: bool,
+    /// The same without what the guard removes; there is none before it removes something.
+    guarded: Option<SectionsBuilder>,
     /// Records asked for that the guard left.
     left: usize,
 }
@@ -144,8 +144,7 @@ impl Trail {
             ttl_s: u32::MAX,
             is_negative: false,
             said: SectionsBuilder::new(&name),
-            guarded: SectionsBuilder::new(&name),
-            removed: false,
+            guarded: None,
             left: 0,
         }
     }
@@ -216,10 +215,9 @@ impl Trail {
         let Some(dname) = dname else { return Ok(None) };
         let target = moved(&here, &dname.owner, &dname.target()?).ok_or(Malformed::NameTooLong)?;
         let ttl_s = dname.ttl_s.min(self.caps.positive_s);
-        self.said
-            .push_data(Section::Answer, &here, Type::CNAME, ttl_s, target.octets())?;
-        self.guarded
-            .push_data(Section::Answer, &here, Type::CNAME, ttl_s, target.octets())?;
+        for sections in self.both() {
+            sections.push_data(Section::Answer, &here, Type::CNAME, ttl_s, target.octets())?;
+        }
         Ok(Some(target))
     }
 
@@ -231,12 +229,9 @@ impl Trail {
         kind: Type,
     ) -> Result<usize, Astray> {
         let of_set = |record: &Record<'_>| record.owner == owner && record.kind == kind;
-        let mut seen = HashSet::new();
-        let mut set = Vec::new();
-        for record in answers(message).filter(of_set) {
-            if seen.insert(record.spelled()?) {
-                set.push(record);
-            }
+        let mut set: Vec<Record<'_>> = answers(message).filter(of_set).collect();
+        if set.len() > 1 {
+            set = without_doubles(set)?;
         }
         // RFC 2181 §5.2: the TTLs of a set are the same; where they are not, the least counts.
         let Some(ttl_s) = set.iter().map(|record| record.ttl_s).min() else {
@@ -260,33 +255,29 @@ impl Trail {
         let ttl_s = self.cap(ttl_s);
         let mut altered = false;
         for record in set {
+            let seen = inspect(record)?;
+            if !matches!(seen, Seen::Clean) {
+                altered = true;
+                self.guarded.get_or_insert_with(|| self.said.clone());
+            }
             self.said.push(Section::Answer, record, ttl_s)?;
-            match inspect(record)? {
-                Seen::Clean => self.guarded.push(Section::Answer, record, ttl_s)?,
-                Seen::Private => {
-                    altered = true;
-                    continue;
-                }
-                Seen::Without(data) => {
-                    altered = true;
-                    self.guarded.push_data(
-                        Section::Answer,
-                        &record.owner,
-                        record.kind,
-                        ttl_s,
-                        &data,
-                    )?;
+            match (seen, &mut self.guarded) {
+                (Seen::Private, _) => continue,
+                (Seen::Clean, None) => {}
+                (Seen::Clean, Some(guarded)) => guarded.push(Section::Answer, record, ttl_s)?,
+                (Seen::Without(data), guarded) => {
+                    let guarded = guarded.as_mut().expect("it was put there above");
+                    guarded.push_data(Section::Answer, &record.owner, record.kind, ttl_s, &data)?;
                 }
             }
             self.left += 1;
         }
-        self.removed |= altered;
         let owner = set[0].owner;
         for signature in self.signatures(message, Section::Answer, owner, self.kind) {
             let ttl_s = self.cap(signature.ttl_s);
             self.said.push(Section::Answer, &signature, ttl_s)?;
-            if !altered {
-                self.guarded.push(Section::Answer, &signature, ttl_s)?;
+            if let Some(guarded) = self.guarded.as_mut().filter(|_| !altered) {
+                guarded.push(Section::Answer, &signature, ttl_s)?;
             }
         }
         Ok(set.len())
@@ -358,10 +349,16 @@ impl Trail {
     ) -> Result<(), Astray> {
         let ttl_s = self.cap(ttl_s);
         for record in records {
-            self.said.push(section, record, ttl_s)?;
-            self.guarded.push(section, record, ttl_s)?;
+            for sections in self.both() {
+                sections.push(section, record, ttl_s)?;
+            }
         }
         Ok(())
+    }
+
+    /// What was said, and the same for those who may not see all of it, where that is another thing.
+    fn both(&mut self) -> impl Iterator<Item = &mut SectionsBuilder> {
+        [&mut self.said].into_iter().chain(&mut self.guarded)
     }
 
     fn cap(&mut self, ttl_s: u32) -> u32 {
@@ -382,10 +379,10 @@ impl Trail {
 
     /// The answer.
     pub fn finish(self) -> Finding {
-        let guarded = match (self.removed, self.left) {
-            (false, _) => Guarded::Same,
-            (true, 0) => Guarded::Emptied,
-            (true, _) => Guarded::Reduced(Box::new(self.guarded.finish())),
+        let guarded = match (self.guarded, self.left) {
+            (None, _) => Guarded::Same,
+            (Some(_), 0) => Guarded::Emptied,
+            (Some(guarded), _) => Guarded::Reduced(Box::new(guarded.finish())),
         };
         Finding {
             rcode: self.rcode,
@@ -395,6 +392,18 @@ impl Trail {
             ede: self.ede,
         }
     }
+}
+
+/// A set without the records that stand in it twice (RFC 2181 §5).
+fn without_doubles(set: Vec<Record<'_>>) -> Result<Vec<Record<'_>>, Malformed> {
+    let mut seen = HashSet::new();
+    let mut kept = Vec::with_capacity(set.len());
+    for record in set {
+        if seen.insert(record.spelled()?) {
+            kept.push(record);
+        }
+    }
+    Ok(kept)
 }
 
 /// The internet's records of a section (RFC 2181 §5: other classes are other worlds).

@@ -307,6 +307,11 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// Does the data have the shape its type asks for?
+    pub fn is_whole(&self) -> bool {
+        self.walk(&mut Vec::new(), |_, _| {}, |_, _| {}).is_ok()
+    }
+
     /// The data with every name in it spelled out.
     ///
     /// # Errors

@@ -75,7 +75,7 @@ impl Sections {
 }
 
 /// Puts [`Sections`] together, answer first, then authority, then additional.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SectionsBuilder {
     /// The message as it will be, header and question included.
     message: Vec<u8>,
@@ -118,15 +118,17 @@ impl SectionsBuilder {
     ) -> Result<(), Malformed> {
         self.add(section, &record.owner, record.kind, ttl_s, |builder| {
             let compress = is_compressible(record.kind);
-            let known = builder.known.clone();
-            record.walk(
+            let known = std::mem::take(&mut builder.known);
+            let walked = record.walk(
                 &mut builder.message,
                 |out, octets| out.extend_from_slice(octets),
                 |out, name| match compress {
                     true => write_name(out, &known, name),
                     false => out.extend_from_slice(name.octets()),
                 },
-            )
+            );
+            builder.known = known;
+            walked
         })
     }
 

@@ -443,7 +443,7 @@ fn is_broken(message: &Message<'_>, kind: Type) -> bool {
     let matters = |it: Type| it == kind || it == Type::CNAME || it == Type::DNAME;
     message
         .records(Section::Answer)
-        .any(|record| matters(record.kind) && record.spelled().is_err())
+        .any(|record| matters(record.kind) && !record.is_whole())
 }
 
 /// A server that does not recurse points elsewhere: name servers, no SOA, no answer.
