@@ -3,6 +3,7 @@
 mod fetch;
 mod flight;
 mod live;
+mod memory;
 mod probe;
 mod rate;
 mod reload;

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use sd_notify::NotifyState;
 
 use super::live::{Grants, Live};
+use super::memory::give_back_after;
 use super::road::Road;
 use super::start_error::StartError;
 use crate::config::{self, AtStart, Config};
@@ -103,7 +104,13 @@ impl Reloads {
         match sight {
             Sight::Applied {
                 accepted, sha256, ..
-            } => self.put_in_force(&accepted, sha256, None),
+            } => {
+                let live = self.put_in_force(&accepted, sha256, None);
+                let patterns = accepted.policy.allowed_hostnames.len();
+                drop(accepted);
+                give_back_after(patterns);
+                live
+            }
             Sight::Rejected { diagnostics, .. } => {
                 self.reject(&diagnostics);
                 self.deny_all()
@@ -133,7 +140,7 @@ impl Reloads {
                     ..
                 } => {
                     tell_of_reload();
-                    self.apply(&road, &accepted, sha256, noticed);
+                    self.apply(&road, accepted, sha256, noticed);
                     tell_supervisor(&road);
                 }
                 Sight::Rejected { diagnostics, .. } => self.reject(&diagnostics),
@@ -156,10 +163,15 @@ impl Reloads {
     }
 
     /// Compiles, and swaps one pointer. The runtime's other threads go on answering meanwhile.
-    fn apply(&mut self, road: &Arc<Road>, accepted: &Accepted, sha256: [u8; 32], noticed: Instant) {
+    fn apply(&mut self, road: &Arc<Road>, accepted: Accepted, sha256: [u8; 32], noticed: Instant) {
+        let patterns = accepted.policy.allowed_hostnames.len();
         let before = road.live();
-        let live =
-            tokio::task::block_in_place(|| self.put_in_force(accepted, sha256, Some(noticed)));
+        let live = tokio::task::block_in_place(|| {
+            give_back_after(patterns);
+            let live = self.put_in_force(&accepted, sha256, Some(noticed));
+            drop(accepted);
+            live
+        });
         let (exact, wildcard) = live.rules.counts();
         tracing::info!(
             policy = %live.name,
@@ -171,7 +183,10 @@ impl Reloads {
         );
         road.go_live(live);
         // The last holder frees the old rules, and that is to be none of those who answer.
-        tokio::task::block_in_place(|| drop(before));
+        tokio::task::block_in_place(|| {
+            drop(before);
+            give_back_after(patterns);
+        });
     }
 
     fn put_in_force(
