@@ -155,7 +155,7 @@ class Others:
     def share(self):
         """In cores."""
         elsewhere = busy_ns() - self.busy - (self.known_ns() - self.known)
-        return elsewhere / (time.monotonic_ns() - self.begin)
+        return max(elsewhere, 0) / (time.monotonic_ns() - self.begin)
 
 
 def busy_ns():

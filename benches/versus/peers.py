@@ -146,7 +146,7 @@ def unbound_rpz(job):
 def dnsdist(job):
     """A set of exact names, a tree of suffixes (which open their apex too), and the packet cache."""
     allow = job.write("allow.txt", "".join(f"{name}\n" for name in job.names))
-    listeners = f'addLocal("127.0.0.1:{job.port}", {{reusePort=true, maxInFlight=1000}})\n' * job.threads
+    listeners = f'addLocal("127.0.0.1:{job.port}", {{reusePort=true}})\n' * job.threads
     config = job.write("dnsdist.conf", f"""\
 setSecurityPollSuffix("")
 {listeners}newServer({{address="127.0.0.1:{job.upstream}"}}):setUp()

@@ -57,7 +57,8 @@ class Box:
         return measure.generate(self.options.generate, "udp", self.port, file, {1}, **options)
 
     def rewrite(self, which):
-        """Puts the other policy into the same file; seconds from its closing to the new verdict."""
+        """Puts the other policy into the same file, a while after all else; seconds from closing it to the new verdict."""
+        time.sleep(SETTLED_S)
         with open(self.file, "w", encoding="utf-8") as file:
             file.write(self.texts[which])
         closed = time.monotonic()
