@@ -16,7 +16,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use namegate::answer::upstream::{Carrier, Exchange, Over};
 use namegate::config::{Config, Queries};
 use namegate::daemon::Road;
 use namegate::front::{Client, Road as _, Step, Transport};
@@ -35,19 +34,6 @@ const CLIENT: Client = Client {
     transport: Transport::Udp,
 };
 
-/// Answers every question with one address, at once.
-struct OneAddress;
-
-impl Carrier for OneAddress {
-    fn exchange<'a>(&'a self, _: SocketAddr, _: Over, query: &'a [u8]) -> Exchange<'a> {
-        let mut reply = query[..query.len() - 11].to_vec();
-        reply[2] |= 0x80;
-        (reply[7], reply[11]) = (1, 0);
-        reply.extend(b"\xC0\x0C\0\x01\0\x01\0\0\x01\x2C\0\x04\xC0\0\x02\x01");
-        Box::pin(async { Ok((reply, 0)) })
-    }
-}
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let mut config = Config::default();
@@ -61,7 +47,7 @@ async fn main() {
         .copied()
         .filter(|it| !it.starts_with('*'))
         .collect();
-    let road = tests::road(&config, &allowed, Arc::new(OneAddress));
+    let road = tests::road(&config, &allowed, Arc::new(tests::OneAddress));
     let cached = questions(|i| list[i * 7].replace('*', "a"), Type::A);
     prime(&road, &cached).await;
     println!("a policy of {NAMES} names          ns/query");

@@ -6,12 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use namegate::answer::upstream::{Carrier, Exchange, Over};
 use namegate::config::{Config, Queries, Sink};
 use namegate::front::{Client, Road as _, Step, Transport};
 use namegate::wire::{MESSAGE_OCTETS_MAX, Type};
 
-use crate::support::{query, road};
+use crate::support::{OneAddress, query, road};
 
 /// The system's allocator, with a count of what each thread asks of it.
 struct Counting;
@@ -41,19 +40,6 @@ static COUNTING: Counting = Counting;
 
 fn allocations() -> u64 {
     ALLOCATIONS.with(Cell::get)
-}
-
-/// Answers every question with one address, at once.
-struct OneAddress;
-
-impl Carrier for OneAddress {
-    fn exchange<'a>(&'a self, _: SocketAddr, _: Over, query: &'a [u8]) -> Exchange<'a> {
-        let mut reply = query[..query.len() - 11].to_vec();
-        reply[2] |= 0x80;
-        (reply[7], reply[11]) = (1, 0);
-        reply.extend(b"\xC0\x0C\0\x01\0\x01\0\0\x01\x2C\0\x04\xC0\0\x02\x01");
-        Box::pin(async { Ok((reply, 0)) })
-    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use quick_cache::sync::{Cache as Map, DefaultLifecycle};
 use quick_cache::{Equivalent, OptionsBuilder, Weighter};
 
-use crate::wire::{Name, Type};
+use crate::wire::{Asked, Type};
 
 /// What an entry costs beside its records and its name: the map's slot and our own fields, in octets.
 const ENTRY_OCTETS: usize = 320;
@@ -23,53 +23,42 @@ const POPULAR_HITS: u32 = 3;
 /// The part of its life, from the end, in which a popular entry is fetched again.
 const LAST_PART: u32 = 10;
 
-/// What an answer answers. Nothing else of a query may tell two answers apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked {
-    /// The name.
-    pub name: Name,
-    /// The type.
-    pub kind: Type,
-    /// DO: with signatures.
-    pub dnssec_ok: bool,
-    /// CD: unvalidated data is welcome.
-    pub checking_disabled: bool,
-}
-
-impl Asked {
-    fn flags(&self) -> u8 {
-        u8::from(self.dnssec_ok) | u8::from(self.checking_disabled) << 1
-    }
-}
-
-impl Hash for Asked {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        hash(state, self.name.octets(), self.kind, self.flags());
-    }
-}
-
 /// [`Asked`] as it lies in the map: no longer than its name.
 #[derive(Clone, PartialEq, Eq)]
 struct Key {
     name: Box<[u8]>,
     kind: Type,
-    flags: u8,
+    dnssec_ok: bool,
+    checking_disabled: bool,
 }
 
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        hash(state, &self.name, self.kind, self.flags);
+impl From<&Asked> for Key {
+    fn from(asked: &Asked) -> Self {
+        Self {
+            name: asked.name.octets().into(),
+            kind: asked.kind,
+            dnssec_ok: asked.dnssec_ok,
+            checking_disabled: asked.checking_disabled,
+        }
     }
 }
 
-fn hash<H: Hasher>(state: &mut H, name: &[u8], kind: Type, flags: u8) {
-    state.write(name);
-    state.write_u32(u32::from(kind.0) << 8 | u32::from(flags));
+/// As [`Asked`] hashes, field by field: the one finds the other.
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.name);
+        self.kind.hash(state);
+        self.dnssec_ok.hash(state);
+        self.checking_disabled.hash(state);
+    }
 }
 
 impl Equivalent<Key> for Asked {
     fn equivalent(&self, key: &Key) -> bool {
-        self.kind == key.kind && self.flags() == key.flags && self.name.octets() == &*key.name
+        self.kind == key.kind
+            && self.dnssec_ok == key.dnssec_ok
+            && self.checking_disabled == key.checking_disabled
+            && self.name.octets() == &*key.name
     }
 }
 
@@ -322,12 +311,7 @@ impl<V: Footprint> Cache<V> {
     fn insert(&self, asked: &Asked, entry: Arc<Entry<V>>) {
         let Some(answers) = &self.answers else { return };
         self.stored.fetch_add(1, Relaxed);
-        let key = Key {
-            name: asked.name.octets().into(),
-            kind: asked.kind,
-            flags: asked.flags(),
-        };
-        answers.insert(key, entry);
+        answers.insert(Key::from(asked), entry);
     }
 
     /// Figures since start.

@@ -7,15 +7,13 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::wire::{Head, Name, Query, Rcode, Reply, Section, Type, reply};
+use crate::wire::{ANY_HINFO, Head, Name, Query, Rcode, Reply, Section, Type, reply};
 
 const LIST: &str = include_str!("../../zones/special.list");
 /// Of everything answered here, SOA and MINIMUM included: the operator may take a name for his own and restart.
 const TTL_S: u32 = 300;
 /// Serial, refresh, retry, expire, minimum, behind the two names of an SOA.
 const SOA_NUMBERS: [u32; 5] = [1, 3600, 600, 86_400, TTL_S];
-/// RFC 8482 §4.2: CPU and OS as character strings.
-const ANY_HINFO: &[u8] = b"\x07RFC8482\x00";
 
 /// What there is at a zone's name and below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::flight::Flights;
 use crate::answer::Reason;
-use crate::answer::cache::{Asked, Cache, Entry, Footprint, Found, Kind, Lease};
+use crate::answer::cache::{Cache, Entry, Footprint, Found, Kind, Lease};
 use crate::answer::guard::{Astray, Caps, Finding, Step, Trail};
 use crate::answer::special::Special;
-use crate::answer::upstream::{Failure, Question, Upstreams};
+use crate::answer::upstream::{Failure, Upstreams};
 use crate::config::Config;
-use crate::wire::{Ede, Message, Name, Rcode};
+use crate::wire::{Asked, Ede, Message, Name, Rcode};
 
 /// A question is answered or given up within this: glibc gives up at 5 s.
 const QUESTION_TIME: Duration = Duration::from_secs(4);
@@ -170,19 +170,8 @@ impl Tools {
     /// Follows a question to its end, with as many questions as its chain takes.
     async fn follow(&self, asked: Asked) -> Result<Trail, Failure> {
         let deadline = tokio::time::Instant::now() + QUESTION_TIME;
-        let Asked {
-            name,
-            kind,
-            dnssec_ok,
-            checking_disabled,
-        } = asked;
-        let mut question = Question {
-            name,
-            kind,
-            dnssec_ok,
-            checking_disabled,
-        };
-        let mut trail = Trail::new(name, kind, dnssec_ok, self.caps);
+        let mut question = asked;
+        let mut trail = Trail::new(asked.name, asked.kind, asked.dnssec_ok, self.caps);
         loop {
             let answer = self.upstreams.ask(&question, deadline).await?;
             let message =

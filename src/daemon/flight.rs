@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
-use crate::answer::cache::Asked;
+use crate::wire::Asked;
 
 /// A leader can leave before he has landed, when his client does; then one of those who wait leads.
 /// So many who leave one after the other are no accident.

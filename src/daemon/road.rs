@@ -17,7 +17,7 @@ use super::fetch::{Fetcher, Known};
 use super::live::{Grants, Live, reason};
 use super::rate::Rates;
 use crate::answer::blocked::Room;
-use crate::answer::cache::{Asked, Cache, Entry, Found};
+use crate::answer::cache::{Cache, Entry, Found};
 use crate::answer::guard::Guarded;
 use crate::answer::special::Special;
 use crate::answer::upstream::Upstreams;
@@ -28,14 +28,13 @@ use crate::front::{self, Client, Step, Transport};
 use crate::matcher::{Denial, Grant, Rule, Rules, Verdict, Why};
 use crate::telemetry::{self, Done, Telemetry};
 use crate::wire::{
-    Age, CLASS_IN, Ede, Head, MESSAGE_OCTETS_MAX, Malformed, Query, Rcode, Section, Type,
-    Unreadable, reply, reply_unreadable,
+    ANY_HINFO, Age, Asked, CLASS_IN, Ede, Head, MESSAGE_OCTETS_MAX, Malformed, Query, Rcode,
+    Section, Type, Unreadable, reply, reply_unreadable,
 };
 
 /// RFC 8767 §4: what a stale answer says of its life.
 const STALE_TTL_S: u32 = 30;
-/// RFC 8482 §4.2: what ANY is told, CPU and OS as character strings.
-const ANY_HINFO: &[u8] = b"\x07RFC8482\x00";
+/// Of the answer to ANY.
 const ANY_TTL_S: u32 = 3600;
 
 /// The corridor, with all its desks.
@@ -262,7 +261,7 @@ impl front::Road for Road {
         if let Some(step) = self.answer_by_type(&visit, pass, out) {
             return step;
         }
-        let asked = asked(&query);
+        let asked = query.asked();
         match self.cache().find(&asked, now) {
             Found::Fresh { entry, due } => {
                 if due && self.manners.prefetch {
@@ -292,7 +291,7 @@ impl front::Road for Road {
         let answer = match errand {
             Errand::Zone(zones) => Answer::Zone(zones.answer(&query).await),
             Errand::Upstream { pass, stale } => {
-                let entry = self.fetcher.fetch_or_stale(asked(&query), stale).await;
+                let entry = self.fetcher.fetch_or_stale(query.asked(), stale).await;
                 Answer::Upstream { pass, entry }
             }
         };
@@ -676,7 +675,7 @@ impl Road {
             stale: Some(entry),
         } = errand
         {
-            let held = self.fetcher.hold(&asked(&visit.query), &entry, visit.began);
+            let held = self.fetcher.hold(&visit.query.asked(), &entry, visit.began);
             return self.tell(visit, pass, &held, Desk::Cache, visit.began, out);
         }
         let ede = Ede {
@@ -733,15 +732,6 @@ impl Road {
             let _place = place;
             road.fetcher.fetch(asked).await;
         });
-    }
-}
-
-fn asked(query: &Query<'_>) -> Asked {
-    Asked {
-        name: *query.name(),
-        kind: query.kind(),
-        dnssec_ok: query.dnssec_ok(),
-        checking_disabled: query.checking_disabled(),
     }
 }
 

@@ -35,6 +35,9 @@ impl Type {
     pub const ANY: Self = Self(255);
 }
 
+/// What ANY is told of a name that exists: CPU and OS as character strings (RFC 8482 §4.2).
+pub const ANY_HINFO: &[u8] = b"\x07RFC8482\x00";
+
 impl Type {
     /// Is this a type that no record has: zero, OPT, and 128 to 255 (RFC 6895 §3.1)?
     /// ANY is one of them and has an answer of its own (RFC 8482).

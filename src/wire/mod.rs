@@ -14,12 +14,12 @@ mod query;
 mod reply;
 mod sections;
 
-pub use codes::{Ede, Rcode, Type};
+pub use codes::{ANY_HINFO, Ede, Rcode, Type};
 pub use hickory::data_octets;
 pub use malformed::{Malformed, Unreadable};
 pub use message::{Message, Record, Section};
 pub use name::{Name, NameError};
-pub use query::{CLASS_CH, CLASS_IN, Edns, Query};
+pub use query::{Asked, CLASS_CH, CLASS_IN, Edns, Query};
 pub use reply::{Head, Reply, reply, reply_unreadable};
 pub use sections::{Age, Sections, SectionsBuilder};
 

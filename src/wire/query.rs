@@ -29,6 +29,19 @@ pub struct Edns {
     pub dnssec_ok: bool,
 }
 
+/// All of a question that reaches the cache and upstream: nothing else may tell two answers apart, or leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Asked {
+    /// The name, lower-cased.
+    pub name: Name,
+    /// The type.
+    pub kind: Type,
+    /// DO: with signatures.
+    pub dnssec_ok: bool,
+    /// CD: unvalidated data is welcome.
+    pub checking_disabled: bool,
+}
+
 /// One well-formed question and the octets it came in.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
@@ -116,6 +129,17 @@ impl<'a> Query<'a> {
             class: question.class,
             edns,
         })
+    }
+
+    /// What is asked, without how.
+    #[inline]
+    pub fn asked(&self) -> Asked {
+        Asked {
+            name: self.name,
+            kind: self.kind,
+            dnssec_ok: self.dnssec_ok(),
+            checking_disabled: self.checking_disabled(),
+        }
     }
 
     /// The name asked for, lower-cased.

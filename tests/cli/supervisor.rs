@@ -26,13 +26,19 @@ fn hear(socket: &UnixDatagram, wanted: &str) -> String {
     panic!("{wanted:?} was not said, but {heard:?}");
 }
 
-#[test]
-fn the_supervisor_is_told_each_step() {
-    let room = Room::new();
+/// Where a supervisor of this room listens.
+fn supervisor(room: &Room) -> UnixDatagram {
     let socket = UnixDatagram::bind(room.path("notify")).expect("a socket");
     socket
         .set_read_timeout(Some(Duration::from_millis(100)))
         .expect("a time-out");
+    socket
+}
+
+#[test]
+fn the_supervisor_is_told_each_step() {
+    let room = Room::new();
+    let socket = supervisor(&room);
     let upstream = Upstream::open(Duration::ZERO);
     let mut running = Running::start_with(&room, &upstream, &[], |command| {
         command.env("NOTIFY_SOCKET", room.path("notify"));
@@ -63,10 +69,7 @@ fn the_supervisor_is_told_each_step() {
 #[test]
 fn the_supervisor_is_told_that_there_is_no_policy() {
     let room = Room::new();
-    let socket = UnixDatagram::bind(room.path("notify")).expect("a socket");
-    socket
-        .set_read_timeout(Some(Duration::from_millis(100)))
-        .expect("a time-out");
+    let socket = supervisor(&room);
     let upstream = Upstream::open(Duration::ZERO);
     let _running = Running::start_with(&room, &upstream, &["--policy", "none.json"], |command| {
         command.env("NOTIFY_SOCKET", room.path("notify"));

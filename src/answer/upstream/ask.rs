@@ -11,10 +11,10 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::carrier::{Carrier, Lost, Over};
-use super::message::{Dress, Fit, Question, fit};
+use super::message::{Dress, Fit, fit, query_for};
 use super::server::{Figures, Outcome, Server};
 use super::system::is_ours;
-use crate::wire::{Ede, Message, Name, Rcode, Section, Type};
+use crate::wire::{Asked, Ede, Message, Name, Rcode, Section, Type};
 
 /// Datagrams that one question may cost: the first and what is sent when it seems lost.
 const ATTEMPTS_MAX: usize = 6;
@@ -142,7 +142,7 @@ impl Upstreams {
     ///
     /// # Errors
     /// When all have failed or `deadline` is there.
-    pub async fn ask(&self, question: &Question, deadline: Instant) -> Result<Reply, Failure> {
+    pub async fn ask(&self, question: &Asked, deadline: Instant) -> Result<Reply, Failure> {
         let group = self
             .groups
             .iter()
@@ -178,7 +178,7 @@ impl Upstreams {
 /// The attempts at one question.
 struct Race {
     manner: Manner,
-    question: Question,
+    question: Asked,
     servers: Vec<Arc<Server>>,
     /// By server: has it said that it cannot help?
     struck: Vec<bool>,
@@ -194,7 +194,7 @@ struct Race {
 }
 
 impl Race {
-    fn new(manner: Manner, question: Question, servers: Vec<Arc<Server>>) -> Self {
+    fn new(manner: Manner, question: Asked, servers: Vec<Arc<Server>>) -> Self {
         Self {
             struck: vec![false; servers.len()],
             asked_at: vec![None; servers.len()],
@@ -278,7 +278,7 @@ impl Race {
 }
 
 /// One query to one server; over TCP when the reply is truncated or not to be trusted, without EDNS when that is not understood.
-async fn attempt(manner: &Manner, question: &Question, server: &Server) -> Result<Reply, Failure> {
+async fn attempt(manner: &Manner, question: &Asked, server: &Server) -> Result<Reply, Failure> {
     let asked_at = Instant::now();
     let tried = timeout(manner.timeout, converse(manner, question, server)).await;
     let Ok(result) = tried else {
@@ -303,7 +303,7 @@ async fn attempt(manner: &Manner, question: &Question, server: &Server) -> Resul
     }
 }
 
-async fn converse(manner: &Manner, question: &Question, server: &Server) -> Result<Vec<u8>, Lost> {
+async fn converse(manner: &Manner, question: &Asked, server: &Server) -> Result<Vec<u8>, Lost> {
     let mut way = Way {
         over: server.over,
         dress: Dress {
@@ -313,7 +313,7 @@ async fn converse(manner: &Manner, question: &Question, server: &Server) -> Resu
         settles_case: false,
     };
     loop {
-        let query = question.write(way.dress);
+        let query = query_for(question, way.dress);
         let (octets, mismatches) = match way.exchange(manner, server, &query).await {
             // There is no TCP. What is left is a question that has no case to keep.
             Err(Lost::Io(_)) if way.settles_case => {

@@ -2,26 +2,13 @@
 
 use rand::Rng;
 
-use crate::wire::{CLASS_IN, Malformed, Message, Name, Rcode, Type, UDP_OCTETS};
+use crate::wire::{Asked, CLASS_IN, Malformed, Message, Name, Rcode, Type, UDP_OCTETS};
 
 const RECURSION_DESIRED: u16 = 0x0100;
 /// RFC 6840 §5.7: we understand AD in the reply. Always set, so it says nothing about the client.
 const AUTHENTIC_DATA: u16 = 0x0020;
 const CHECKING_DISABLED: u16 = 0x0010;
 const DNSSEC_OK: u16 = 0x8000;
-
-/// All that goes upstream of a client's message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Question {
-    /// The name, lower-cased.
-    pub name: Name,
-    /// The type.
-    pub kind: Type,
-    /// DO.
-    pub dnssec_ok: bool,
-    /// CD.
-    pub checking_disabled: bool,
-}
 
 /// How a query is dressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,37 +19,35 @@ pub(super) struct Dress {
     pub edns: bool,
 }
 
-impl Question {
-    /// The message: our id, our OPT, our letter case.
-    pub(super) fn write(&self, dress: Dress) -> Vec<u8> {
-        let mut rng = rand::rng();
-        let mut id = [0; 2];
-        rng.fill_bytes(&mut id);
-        let mut flags = RECURSION_DESIRED | AUTHENTIC_DATA;
-        if self.checking_disabled {
-            flags |= CHECKING_DISABLED;
-        }
-        let mut octets = Vec::with_capacity(12 + 255 + 4 + 11);
-        octets.extend(id);
-        octets.extend(flags.to_be_bytes());
-        octets.extend([0, 1, 0, 0, 0, 0, 0, u8::from(dress.edns)]);
-        octets.extend_from_slice(self.name.octets());
-        if dress.random_case {
-            randomise_case(&mut octets[12..], &mut rng);
-        }
-        octets.extend(self.kind.0.to_be_bytes());
-        octets.extend(CLASS_IN.to_be_bytes());
-        if dress.edns {
-            let flags = if self.dnssec_ok { DNSSEC_OK } else { 0 };
-            octets.push(0);
-            octets.extend(Type::OPT.0.to_be_bytes());
-            octets.extend(UDP_OCTETS.to_be_bytes());
-            octets.extend([0, 0]);
-            octets.extend(flags.to_be_bytes());
-            octets.extend([0, 0]);
-        }
-        octets
+/// The message that asks: our id, our OPT, our letter case.
+pub(super) fn query_for(asked: &Asked, dress: Dress) -> Vec<u8> {
+    let mut rng = rand::rng();
+    let mut id = [0; 2];
+    rng.fill_bytes(&mut id);
+    let mut flags = RECURSION_DESIRED | AUTHENTIC_DATA;
+    if asked.checking_disabled {
+        flags |= CHECKING_DISABLED;
     }
+    let mut octets = Vec::with_capacity(12 + 255 + 4 + 11);
+    octets.extend(id);
+    octets.extend(flags.to_be_bytes());
+    octets.extend([0, 1, 0, 0, 0, 0, 0, u8::from(dress.edns)]);
+    octets.extend_from_slice(asked.name.octets());
+    if dress.random_case {
+        randomise_case(&mut octets[12..], &mut rng);
+    }
+    octets.extend(asked.kind.0.to_be_bytes());
+    octets.extend(CLASS_IN.to_be_bytes());
+    if dress.edns {
+        let flags = if asked.dnssec_ok { DNSSEC_OK } else { 0 };
+        octets.push(0);
+        octets.extend(Type::OPT.0.to_be_bytes());
+        octets.extend(UDP_OCTETS.to_be_bytes());
+        octets.extend([0, 0]);
+        octets.extend(flags.to_be_bytes());
+        octets.extend([0, 0]);
+    }
+    octets
 }
 
 /// Flips letters by coin. A length octet is never a letter.
@@ -131,9 +116,9 @@ mod tests {
     use super::*;
     use crate::wire::Query;
 
-    fn question() -> Question {
+    fn question() -> Asked {
         let name = "registry.npmjs.org".parse().expect("a name");
-        Question {
+        Asked {
             name,
             kind: Type::A,
             dnssec_ok: true,
@@ -149,23 +134,29 @@ mod tests {
 
     #[test]
     fn a_query_says_the_name_the_type_and_two_bits() {
-        let octets = question().write(Dress {
-            random_case: true,
-            edns: true,
-        });
+        let octets = query_for(
+            &question(),
+            Dress {
+                random_case: true,
+                edns: true,
+            },
+        );
         let query = Query::read(&octets).expect("our own query");
         assert_eq!((*query.name(), query.kind()), (question().name, Type::A));
         assert!(query.dnssec_ok() && query.checking_disabled() && query.recursion_desired());
         assert_eq!(query.edns().map(|it| it.payload), Some(1232));
-        let plain = Question {
+        let plain = Asked {
             dnssec_ok: false,
             checking_disabled: false,
             ..question()
         };
-        let octets = plain.write(Dress {
-            random_case: false,
-            edns: false,
-        });
+        let octets = query_for(
+            &plain,
+            Dress {
+                random_case: false,
+                edns: false,
+            },
+        );
         let query = Query::read(&octets).expect("our own query");
         assert!(query.edns().is_none() && !query.checking_disabled());
         assert!(
@@ -182,17 +173,20 @@ mod tests {
             edns: false,
         };
         let queries: std::collections::HashSet<Vec<u8>> = (0..64)
-            .map(|_| question().write(dress)[..30].to_vec())
+            .map(|_| query_for(&question(), dress)[..30].to_vec())
             .collect();
         assert!(queries.len() > 60);
     }
 
     #[test]
     fn only_the_right_reply_fits() {
-        let query = question().write(Dress {
-            random_case: true,
-            edns: true,
-        });
+        let query = query_for(
+            &question(),
+            Dress {
+                random_case: true,
+                edns: true,
+            },
+        );
         let reply = answered(&query);
         assert_eq!(fit(&query, &reply), Fit::Whole);
         assert_eq!(fit(&query, &query), Fit::No, "not a response");

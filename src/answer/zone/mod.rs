@@ -24,15 +24,13 @@ use hickory_server::zone_handler::{
 
 use self::text::Entry;
 use crate::wire::{
-    Malformed, Name, Query, Rcode, Section, Sections, SectionsBuilder, Type, data_octets,
+    ANY_HINFO, Malformed, Name, Query, Rcode, Section, Sections, SectionsBuilder, Type, data_octets,
 };
 
 /// Aliases that are followed for one answer: as many as of an upstream's chain (SPEC 6).
 const ALIASES_MAX: usize = 8;
 /// The longest TTL there is (RFC 2181 §8).
 const TTL_S_MAX: u32 = 0x7FFF_FFFF;
-/// The HINFO that answers ANY: "RFC8482" and an empty text (RFC 8482 §4.2).
-const ANY_DATA: &[u8] = b"\x07RFC8482\0";
 
 /// A zone file as it was read.
 #[derive(Clone, Debug)]
@@ -318,7 +316,7 @@ impl Zone {
             Type::ANY if kinds.contains(&Type::CNAME) => Type::CNAME,
             Type::ANY => {
                 let ttl_s = self.negative_ttl_s;
-                return sections.push_data(Section::Answer, name, Type::HINFO, ttl_s, ANY_DATA);
+                return sections.push_data(Section::Answer, name, Type::HINFO, ttl_s, ANY_HINFO);
             }
             kind => kind,
         };
