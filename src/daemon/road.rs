@@ -123,6 +123,16 @@ enum Answer {
 }
 
 impl Asker {
+    fn asked(&self) -> Asked {
+        self.visit().query.asked()
+    }
+
+    /// None: something that cannot be said.
+    async fn ask(&self, zones: &Zones) -> Option<ZoneAnswer> {
+        let query = self.visit().query;
+        zones.answer(&query).await
+    }
+
     fn visit(&self) -> Visit<'_> {
         let query = Query::read(&self.octets).expect("it was read before it waited");
         Visit {
@@ -135,7 +145,7 @@ impl Asker {
 }
 
 impl Road {
-    /// A road with an empty cache. `upstreams` are those of the configuration, whatever carries their messages.
+    /// A road with an empty cache; to be called inside a runtime. `upstreams` are those of the configuration, whatever carries their messages.
     pub fn new(
         config: &Config,
         grants: &Grants,
@@ -287,11 +297,12 @@ impl front::Road for Road {
             errand,
             place,
         } = pending;
-        let query = asker.visit().query;
         let answer = match errand {
-            Errand::Zone(zones) => Answer::Zone(zones.answer(&query).await),
+            // The lookup of another's crate, which may take any room: it has a place of its own, so that others need less.
+            Errand::Zone(zones) => Answer::Zone(Box::pin(asker.ask(&zones)).await),
             Errand::Upstream { pass, stale } => {
-                let entry = self.fetcher.fetch_or_stale(query.asked(), stale).await;
+                let asked = asker.asked();
+                let entry = self.fetcher.fetch_or_stale(&asked, stale).await;
                 Answer::Upstream { pass, entry }
             }
         };
@@ -723,15 +734,10 @@ impl Road {
     }
 
     /// Fetches a popular answer again before it goes, if there is room; nobody waits for it.
-    fn refresh(self: &Arc<Self>, asked: Asked) {
-        let Ok(place) = self.inflight.clone().try_acquire_owned() else {
-            return;
-        };
-        let road = self.clone();
-        tokio::spawn(async move {
-            let _place = place;
-            road.fetcher.fetch(asked).await;
-        });
+    fn refresh(&self, asked: Asked) {
+        if let Ok(place) = self.inflight.clone().try_acquire_owned() {
+            self.fetcher.refresh(asked, place);
+        }
     }
 }
 
