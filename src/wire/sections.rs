@@ -17,6 +17,11 @@ const KNOWN_NAMES_MAX: usize = 256;
 /// The furthest a pointer reaches (RFC 1035 §4.1.4).
 const POINTER_MAX: usize = 0x3FFF;
 
+/// Room for the usual answer: a message, the labels in it, the records.
+const USUAL_OCTETS: usize = 512;
+const USUAL_NAMES: usize = 16;
+const USUAL_RECORDS: usize = 8;
+
 /// The records of a reply behind its question.
 #[derive(Clone, Debug, Default)]
 pub struct Sections {
@@ -89,19 +94,18 @@ pub struct SectionsBuilder {
 impl SectionsBuilder {
     /// Records that will stand behind a question for `name`.
     pub fn new(name: &Name) -> Self {
-        let mut message = vec![0; HEADER_OCTETS];
+        let mut message = Vec::with_capacity(USUAL_OCTETS);
+        message.extend_from_slice(&[0; HEADER_OCTETS]);
         message.extend_from_slice(name.octets());
         message.extend_from_slice(&[0; 4]);
         let octets = name.octets().len();
-        let known = name
-            .starts()
-            .map(|at| (HEADER_OCTETS + at, octets - at))
-            .collect();
+        let mut known = Vec::with_capacity(USUAL_NAMES);
+        known.extend(name.starts().map(|at| (HEADER_OCTETS + at, octets - at)));
         Self {
             question_end: message.len(),
             message,
             counts: [0; 3],
-            ttls: Vec::new(),
+            ttls: Vec::with_capacity(USUAL_RECORDS),
             known,
         }
     }
@@ -116,7 +120,7 @@ impl SectionsBuilder {
         record: &Record<'_>,
         ttl_s: u32,
     ) -> Result<(), Malformed> {
-        self.add(section, &record.owner, record.kind, ttl_s, |builder| {
+        self.add(section, &record.owner(), record.kind, ttl_s, |builder| {
             let compress = is_compressible(record.kind);
             let known = std::mem::take(&mut builder.known);
             let walked = record.walk(
