@@ -6,9 +6,9 @@ use std::io::{self, BufRead, BufReader};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use namegate::answer::{Desk, Outcome, Reason};
+use namegate::answer::{Desk, Outcome, Reason, Ruling};
 use namegate::config::{Config, Log, Queries, Sink};
 use namegate::matcher::{Grant, Rule, Rules, Verdict};
 use namegate::policy::Pattern;
@@ -31,7 +31,10 @@ fn rule() -> Rule {
     }
 }
 
-/// A query for `name` that ended for `reason`.
+/// How long every query took.
+const TOOK: Duration = Duration::from_micros(38);
+
+/// A query for `name` that has just ended for `reason`.
 fn done(name: &Name, reason: Reason) -> Done<'_> {
     Done {
         name: Some(name),
@@ -46,7 +49,8 @@ fn done(name: &Name, reason: Reason) -> Done<'_> {
         },
         rule: None,
         generation: 1,
-        took: Duration::from_micros(38),
+        began: Instant::now() - TOOK,
+        took: TOOK,
         ttl_s: None,
     }
 }
@@ -275,7 +279,10 @@ fn a_query_is_logged_with_the_policy_that_judged_it() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("queries.log");
     let telemetry = Telemetry::open(&log(Queries::All, &file)).expect("opened");
-    telemetry.policy_live(live(1, "*.npmjs.org"));
+    let first = live(1, "*.npmjs.org");
+    // As a query does that is still judged by it.
+    let judging = Arc::clone(&first.rules);
+    telemetry.policy_live(first);
     telemetry.policy_live(live(2, "*.pypi.org"));
     for generation in 1..=3 {
         telemetry.done(&Done {
@@ -284,6 +291,7 @@ fn a_query_is_logged_with_the_policy_that_judged_it() {
             ..done(&name("a.example"), Reason::Wildcard)
         });
     }
+    drop(judging);
     telemetry.close();
     let matched: Vec<Value> = records(&file)
         .iter()
@@ -294,6 +302,61 @@ fn a_query_is_logged_with_the_policy_that_judged_it() {
         matched,
         ["*.npmjs.org".into(), "*.pypi.org".into(), Value::Null]
     );
+}
+
+#[test]
+fn rules_that_nobody_judges_by_are_freed() {
+    for queries in [Queries::All, Queries::None] {
+        let telemetry = Telemetry::open(&log(queries, Path::new("/dev/null"))).expect("opened");
+        let first = live(1, "*.npmjs.org");
+        let rules = Arc::downgrade(&first.rules);
+        let judging = Arc::clone(&first.rules);
+        telemetry.policy_live(first);
+        telemetry.policy_live(live(2, "*.pypi.org"));
+        telemetry.catch_up();
+        drop(judging);
+        assert!(rules.upgrade().is_some(), "a query was judged by them");
+        telemetry.catch_up();
+        assert!(rules.upgrade().is_none());
+    }
+}
+
+#[test]
+fn the_trail_shows_what_was_counted_before_it_was_asked() {
+    let telemetry = quiet();
+    for (owner, reason) in [
+        ("registry.npmjs.org", Reason::NotListed),
+        ("_http._tcp.deb.debian.org", Reason::NotListed),
+        ("github.com", Reason::Exact),
+    ] {
+        telemetry.done(&done(&name(owner), reason));
+        let seen = telemetry.sightings(|_| true);
+        assert!(owner.ends_with(&seen[0].name.to_string()), "{seen:?}");
+    }
+    let blocked = telemetry.sightings(|it| it.ruling == Ruling::Blocked);
+    let names: Vec<String> = blocked.iter().map(|it| it.name.to_string()).collect();
+    assert_eq!(names, ["deb.debian.org", "registry.npmjs.org"]);
+    check(&telemetry.metrics(), "namegate_trail_dropped_total 0");
+}
+
+#[tokio::test]
+async fn who_watches_sees_each_decision_as_it_comes() {
+    let telemetry = quiet();
+    telemetry.policy_live(live(1, "*.npmjs.org"));
+    telemetry.done(&done(&name("before.example"), Reason::NotListed));
+    telemetry.catch_up();
+    let mut decisions = telemetry.watch_decisions();
+    telemetry.done(&Done {
+        rule: Some(rule()),
+        ..done(&name("registry.npmjs.org"), Reason::Wildcard)
+    });
+    telemetry.done(&done(&name("evil.example"), Reason::NotListed));
+    let first = decisions.recv().await.expect("a decision");
+    assert_eq!(first.name.to_string(), "registry.npmjs.org");
+    assert_eq!(first.matched.as_deref(), Some("*.npmjs.org"));
+    assert_eq!(first.took, TOOK);
+    let second = decisions.recv().await.expect("a decision");
+    assert_eq!(second.outcome.reason, Reason::NotListed);
 }
 
 #[test]
@@ -316,6 +379,7 @@ fn blocked_logs_what_the_policy_denied_and_nothing_else() {
             "not_listed",
             "deny_all",
             "bad_label",
+            "search_suffix",
             "private_address",
             "qtype"
         ]

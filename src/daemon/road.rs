@@ -365,6 +365,7 @@ impl Road {
             outcome,
             rule: None,
             generation: live.generation.into(),
+            began: now,
             took: now.elapsed(),
             ttl_s: None,
         });
@@ -629,6 +630,7 @@ impl Road {
             },
             rule,
             generation: visit.live.generation.into(),
+            began: visit.began,
             took: visit.began.elapsed(),
             ttl_s: None,
         });
