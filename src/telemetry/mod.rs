@@ -5,16 +5,21 @@
 //! the metrics, the query log, the status and, in [`http`], the pages that show
 //! them. Nothing here decides anything, and [`Telemetry::done`] never waits.
 
+mod queue;
+mod writer;
+
+mod blocked;
 mod log;
 mod metrics;
+mod nearest;
 mod querylog;
-mod queue;
 mod reloads;
+mod sink;
 mod trail;
-mod writer;
 
 pub mod http;
 
+pub use blocked::{Heading, blocked_text};
 pub use log::install;
 pub use metrics::{
     CacheFigures, Kind, METRICS, Metric, Snapshot, Timings, UPSTREAM_OUTCOMES, UpstreamFigures,
@@ -24,6 +29,7 @@ pub use trail::{Decision, Sighting};
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -83,7 +89,7 @@ pub struct Done<'a> {
     pub began: Instant,
     /// From then to the reply.
     pub took: Duration,
-    /// The smallest TTL of the answer, seconds.
+    /// The smallest TTL in the reply, seconds; none: no record in it.
     pub ttl_s: Option<u32>,
 }
 
@@ -169,6 +175,12 @@ impl Telemetry {
         self.shared.writer.ledger.watch()
     }
 
+    /// Keeps the names that were blocked lately as text in a file, for those in the box, with whom to ask. The
+    /// first call counts.
+    pub fn post_blocked(&self, file: &Path, contact: &str) {
+        self.shared.writer.ledger.post_blocked(file, contact);
+    }
+
     /// Waits until what was counted so far has been taken in, and rules that nobody judges by any more are
     /// freed; a slow sink is waited for for a tenth of a second.
     pub fn catch_up(&self) {
@@ -234,6 +246,7 @@ impl Telemetry {
         let snapshot = self.shared.snapshot();
         status["version"] = env!("CARGO_PKG_VERSION").into();
         status["queries"] = self.shared.rulings();
+        status["reasons"] = self.shared.reasons();
         status["querylog"] = self.shared.log_status(self.queries != Queries::None);
         status["upstreams"] = snapshot.upstreams.iter().map(upstream_status).collect();
         status["cache"] =
@@ -272,6 +285,7 @@ fn sink_word(sink: &Sink) -> &'static str {
     match sink {
         Sink::Stdout => "stdout",
         Sink::File(_) => "file",
+        Sink::Unix(_) => "unix",
     }
 }
 
@@ -359,6 +373,16 @@ impl Shared {
             *count = (count.as_u64().unwrap_or(0) + figures.ended(reason)).into();
         }
         counts
+    }
+}
+
+impl Shared {
+    /// How many queries ended for each reason; those that none ended for are left out.
+    fn reasons(&self) -> Value {
+        let figures = self.figures.sum();
+        let count = |reason: Reason| (reason.word().to_owned(), figures.ended(reason).into());
+        let all = Reason::ALL.into_iter().map(count);
+        Value::Object(all.filter(|(_, count)| *count != 0).collect())
     }
 }
 

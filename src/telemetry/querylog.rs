@@ -4,29 +4,27 @@
 //! Records come in on the writer's thread, which alone formats and writes. When
 //! the sink fails, what was to be written is dropped and counted.
 
-use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
 use std::net::IpAddr;
-use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+use std::{fmt, io};
 
+use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
+use super::nearest::Nearest;
 use super::queue::Record;
 use super::reloads::{Generation, Reloads};
+use super::sink::Out;
 use crate::answer::{Outcome, Reason, Ruling};
-use crate::config::{Log, Queries, Sink};
+use crate::config::{ClientIp, Log, Queries, Sink};
 use crate::wire::{Name, Rcode, Type};
 
 /// The version of the records; it rises when a field goes or changes its meaning.
 pub(super) const VERSION: u8 = 1;
 /// Octets that are written at once.
 const BATCH_OCTETS: usize = 64 << 10;
-/// The log names clients and what they asked for: the owner's and the group's.
-const FILE_MODE: u32 = 0o640;
 
 /// Both sides' counts.
 #[derive(Default)]
@@ -40,21 +38,12 @@ pub(super) struct QueryLog {
     queries: Queries,
     tally: Arc<Tally>,
     sink: Sink,
-    out: File,
+    client_ip: ClientIp,
+    out: Out,
+    nearest: Nearest,
     /// Whole lines.
     batch: Vec<u8>,
     state: State,
-}
-
-fn open(sink: &Sink) -> io::Result<File> {
-    match sink {
-        Sink::Stdout => Ok(io::stdout().as_fd().try_clone_to_owned()?.into()),
-        Sink::File(path) => OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(FILE_MODE)
-            .open(path),
-    }
 }
 
 /// What the writer remembers from one batch to the next.
@@ -74,8 +63,10 @@ impl QueryLog {
         Ok(Self {
             queries: log.queries,
             tally,
-            out: open(&log.sink)?,
+            out: Out::open(&log.sink)?,
             sink: log.sink.clone(),
+            client_ip: log.client_ip,
+            nearest: Nearest::new(Instant::now()),
             batch: Vec::with_capacity(BATCH_OCTETS),
             state: State::default(),
         })
@@ -87,7 +78,16 @@ impl QueryLog {
             return;
         }
         let generation = reloads.generation(record.generation);
-        let line = Line::new(record, generation.as_deref());
+        let nearest = match (&record.name, &generation) {
+            (Some(name), Some(it)) if record.outcome.reason == Reason::NotListed => {
+                self.nearest.of(name, it, Instant::now())
+            }
+            _ => None,
+        };
+        let line = Line {
+            nearest,
+            ..Line::new(record, generation.as_deref(), self.client_ip)
+        };
         serde_json::to_writer(&mut self.batch, &line).expect("a line is strings and numbers");
         self.end_line();
     }
@@ -117,6 +117,8 @@ impl QueryLog {
         match result {
             Ok(()) => self.state.is_failing = false,
             Err(_) if self.state.is_failing => (),
+            // It is there, and slow: what is lost is counted, and said once.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
             Err(error) => {
                 self.state.is_failing = true;
                 tracing::warn!(%error, "the query log cannot be written; its records are dropped and counted");
@@ -126,11 +128,8 @@ impl QueryLog {
 
     /// Writes the batch. Returns how much of it was written, also when an error ended it.
     fn write(&mut self) -> (usize, io::Result<()>) {
-        if self.state.is_torn {
-            if let Err(error) = self.out.write_all(b"\n") {
-                return (0, Err(error));
-            }
-            self.state.is_torn = false;
+        if let Err(error) = self.begin() {
+            return (0, Err(error));
         }
         let mut written = 0;
         while written < self.batch.len() {
@@ -142,6 +141,16 @@ impl QueryLog {
             }
         }
         (written, Ok(()))
+    }
+
+    /// Ends a line that was cut off, for a reader that has its beginning.
+    fn begin(&mut self) -> io::Result<()> {
+        let is_new_reader = self.out.prepare()?;
+        if self.state.is_torn && !is_new_reader && self.out.write(b"\n")? == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.state.is_torn = false;
+        Ok(())
     }
 
     fn mention_drops(&mut self) {
@@ -157,7 +166,7 @@ impl QueryLog {
     /// Opens the file anew: its name may have been given to another one. The old file is kept where that cannot be done.
     pub(super) fn reopen(&mut self) {
         self.flush();
-        match open(&self.sink) {
+        match Out::open(&self.sink) {
             Ok(out) => {
                 self.out = out;
                 self.state.is_torn = false;
@@ -192,12 +201,16 @@ struct Line<'a> {
     name: Option<Shown<&'a Name>>,
     r#type: Option<Shown<Type>>,
     rcode: Option<Shown<Rcode>>,
-    client: IpAddr,
-    client_port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_port: Option<u16>,
     proto: &'static str,
     policy_id: Option<&'a str>,
     policy_gen: u64,
     matched: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nearest: Option<&'a str>,
     source: &'static str,
     dur_us: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -207,7 +220,7 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn new(record: &'a Record, generation: Option<&'a Generation>) -> Self {
+    fn new(record: &'a Record, generation: Option<&'a Generation>, client_ip: ClientIp) -> Self {
         let Outcome {
             desk,
             reason,
@@ -223,19 +236,34 @@ impl<'a> Line<'a> {
             name: record.name.as_ref().map(Shown),
             r#type: record.name.map(|_| Shown(record.kind)),
             rcode: rcode.map(Shown),
-            client: record.client.ip().to_canonical(),
-            client_port: record.client.port(),
+            client: told(record.client.ip(), client_ip),
+            client_port: (client_ip == ClientIp::Full).then(|| record.client.port()),
             proto: record.transport.word(),
             policy_id: generation.map(|it| it.live.id.as_str()),
             policy_gen: record.generation,
             matched: generation
                 .zip(record.rule)
                 .and_then(|(it, rule)| it.pattern(rule)),
+            nearest: None,
             source: desk.word(),
             dur_us: u64::try_from(record.took.as_micros()).unwrap_or(u64::MAX),
             ttl: record.ttl_s,
             ede,
         }
+    }
+}
+
+/// What is told of a client's address.
+fn told(ip: IpAddr, how: ClientIp) -> Option<String> {
+    let ip = ip.to_canonical();
+    let bits = if ip.is_ipv4() { 24 } else { 56 };
+    match how {
+        ClientIp::Full => Some(ip.to_string()),
+        ClientIp::Prefix => {
+            let net = IpNet::new(ip, bits).expect("either kind of address has more bits");
+            Some(net.trunc().to_string())
+        }
+        ClientIp::None => None,
     }
 }
 
@@ -250,6 +278,8 @@ impl<T: fmt::Display> Serialize for Shown<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{File, OpenOptions};
+    use std::io::Write;
     use std::time::{Duration, SystemTime};
 
     use super::*;
@@ -276,7 +306,8 @@ mod tests {
             took: Duration::from_micros(38),
             ttl_s: None,
         };
-        let text = serde_json::to_string(&Line::new(&record, None)).expect("a line");
+        let text =
+            serde_json::to_string(&Line::new(&record, None, ClientIp::Full)).expect("a line");
         assert_eq!(
             text,
             r#"{"v":1,"ts":"1970-01-01T00:00:00.001Z","event":"dns.query","verdict":"blocked","reason":"bad_label","name":"a\\034\\010\\092\\027.example","type":"TYPE65280","rcode":"NXDOMAIN","client":"10.0.3.7","client_port":53,"proto":"tcp","policy_id":null,"policy_gen":0,"matched":null,"source":"policy","dur_us":38,"ede":15}"#
@@ -289,10 +320,25 @@ mod tests {
             queries: Queries::All,
             tally: Arc::default(),
             sink: Sink::Stdout,
-            out,
+            client_ip: ClientIp::Full,
+            out: Out::File(out),
+            nearest: Nearest::new(Instant::now()),
             batch: Vec::new(),
             state: State::default(),
         }
+    }
+
+    #[test]
+    fn of_a_client_is_told_what_may_be() {
+        let check = |ip: &str, how, expected: Option<&str>| {
+            let told = told(ip.parse().expect(ip), how);
+            assert_eq!(told.as_deref(), expected, "{ip}");
+        };
+        check("::ffff:10.0.3.7", ClientIp::Full, Some("10.0.3.7"));
+        check("::ffff:10.0.3.7", ClientIp::Prefix, Some("10.0.3.0/24"));
+        let long = "2001:db8:1:2ff::7";
+        check(long, ClientIp::Prefix, Some("2001:db8:1:200::/56"));
+        check(long, ClientIp::None, None);
     }
 
     #[test]
@@ -300,8 +346,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let (path, old) = (dir.path().join("log"), dir.path().join("old"));
         let sink = Sink::File(path.clone());
-        let out = open(&sink).expect("opened");
-        let mut log = QueryLog { sink, ..log(out) };
+        let out = Out::open(&sink).expect("opened");
+        let file = tempfile::tempfile().expect("a file");
+        let mut log = QueryLog {
+            sink,
+            out,
+            ..log(file)
+        };
         log.event("before");
         std::fs::rename(&path, &old).expect("renamed");
         log.reopen();

@@ -440,7 +440,7 @@ mod tests {
             thread::scope(|scope| assert!(scope.spawn(put).join().expect("it ended")));
         }
         assert!(queue.put_event(Event::Line("{}".to_owned())));
-        let mut expected = names.clone();
+        let mut expected = names;
         expected.push("{}".to_owned());
         assert_eq!(drained(&queue), expected);
         assert!(drained(&queue).is_empty());

@@ -186,6 +186,11 @@ impl Reloads {
         self.past().number()
     }
 
+    /// The live generation.
+    pub(super) fn live(&self) -> Option<Arc<Generation>> {
+        self.past().live.clone()
+    }
+
     pub(super) fn show(&self, page: &mut Page) {
         let past = self.past();
         if let Some(generation) = &past.live {
@@ -261,6 +266,11 @@ impl Generation {
     /// The text of the pattern behind a rule; none for `allow_all`.
     pub(super) fn pattern(&self, rule: Rule) -> Option<String> {
         self.live.rules.pattern(rule)
+    }
+
+    /// How many patterns it has.
+    pub(super) fn patterns(&self) -> u64 {
+        self.exact + self.wildcard
     }
 
     /// The words that name it on the status page and in the log.

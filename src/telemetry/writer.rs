@@ -5,21 +5,24 @@
 //! answers ever waits for what is done here. Requests to the writer are flags,
 //! seen at its next turn.
 
+use std::path::Path;
 use std::sync::atomic::{
     AtomicBool, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 use std::{io, thread};
 
 use tokio::sync::broadcast;
 
+use super::blocked::{Edition, Heading, Post, blocked_text};
 use super::querylog::QueryLog;
 use super::queue::{Event, Item, Queue, Record, Rest, Tray};
 use super::reloads::Reloads;
 use super::trail::{Decision, Sighting, Trail};
+use crate::answer::Ruling;
 
 /// The writer rests at least this long after each turn: under load the next batch is then
 /// a large one, and those who answer find nobody to wake.
@@ -41,6 +44,8 @@ pub(super) struct Ledger {
     is_watched: AtomicBool,
     closing: AtomicBool,
     turns: Turns,
+    /// What was asked to be posted, until the writer takes it.
+    post: Mutex<Option<Post>>,
 }
 
 /// Which turns of the writer were asked for, and which are done.
@@ -69,6 +74,7 @@ impl Handle {
                 ledger: Arc::clone(&ledger),
                 log,
                 reloads,
+                post: None,
             },
             _alive: alive,
         };
@@ -121,6 +127,11 @@ impl Ledger {
         receiver
     }
 
+    pub(super) fn post_blocked(&self, file: &Path, contact: &str) {
+        *self.post.lock().expect("nobody panics with it") = Some(Post::new(file, contact));
+        self.queue.nudge();
+    }
+
     /// Does anybody watch?
     #[inline]
     pub(super) fn is_watched(&self) -> bool {
@@ -163,6 +174,7 @@ struct Desk {
     ledger: Arc<Ledger>,
     log: Option<QueryLog>,
     reloads: Arc<Reloads>,
+    post: Option<Post>,
 }
 
 impl Writer {
@@ -178,6 +190,7 @@ impl Writer {
         let Self { tray, desk, .. } = &mut self;
         ledger.queue.close(tray, |item| desk.take(item));
         desk.flush();
+        desk.post(Instant::now());
         ledger.turn_is_done(u64::MAX);
     }
 
@@ -194,6 +207,7 @@ impl Writer {
         if let Some(generation) = spent {
             desk.reloads.forget(generation);
         }
+        desk.post(Instant::now());
         ledger.turn_is_done(ticket);
         has_done
     }
@@ -256,9 +270,43 @@ impl Desk {
         }
     }
 
+    /// Writes what was blocked lately to where the box can read it, when that is due.
+    fn post(&mut self, now: Instant) {
+        if self.post.is_none() {
+            self.post = self.ledger.post.lock().expect("nobody panics").take();
+        }
+        let edition = self.edition();
+        let Some(post) = self.post.as_mut().filter(|it| it.is_due(edition, now)) else {
+            return;
+        };
+        let live = self.reloads.live();
+        let heading = Heading {
+            policy: live.as_ref().map_or("", |it| it.live.name.as_str()),
+            generation: edition.generation,
+            contact: &post.contact,
+            at: SystemTime::now(),
+        };
+        let trail = self.ledger.trail.lock().expect("nobody panics");
+        let blocked = trail.sightings(|it| it.ruling == Ruling::Blocked);
+        drop(trail);
+        let text = blocked_text(&heading, &blocked);
+        post.write(edition, &text, now);
+    }
+
+    fn edition(&self) -> Edition {
+        let trail = self.ledger.trail.lock().expect("nobody panics");
+        Edition {
+            blocked: trail.blocked(),
+            generation: self.reloads.number(),
+        }
+    }
+
     /// How to rest after a turn.
     fn rest(&self, has_done: bool) -> Rest {
-        if has_done || self.reloads.remembers_before() {
+        let edition = self.edition();
+        let has_more = self.reloads.remembers_before()
+            || self.post.as_ref().is_some_and(|it| it.is_stale(edition));
+        if has_done || has_more {
             Rest::Doze
         } else {
             Rest::Sleep
