@@ -176,7 +176,7 @@ impl Telemetry {
     }
 
     /// Keeps the names that were blocked lately as text in a file, for those in the box, with whom to ask. The
-    /// first call counts.
+    /// last call counts.
     pub fn post_blocked(&self, file: &Path, contact: &str) {
         self.shared.writer.ledger.post_blocked(file, contact);
     }

@@ -98,6 +98,14 @@ impl Handle {
     }
 }
 
+impl Drop for Handle {
+    /// Whoever logs no more does not wait for the writer: it ends when it has written what is there.
+    fn drop(&mut self) {
+        self.ledger.closing.store(true, Release);
+        self.ledger.queue.nudge();
+    }
+}
+
 impl Ledger {
     /// Waits until what came in so far is in the trail, for as long as [`CATCH_UP_WAIT`].
     pub(super) fn catch_up(&self) {
@@ -153,7 +161,8 @@ impl Ledger {
     /// Is there a request that no turn has seen?
     fn is_asked(&self) -> bool {
         let done = *self.turns.done.lock().expect("nobody panics with it");
-        self.turns.asked.load(Acquire) > done || self.closing.load(Acquire)
+        let has_post = self.post.lock().expect("nobody panics with it").is_some();
+        self.turns.asked.load(Acquire) > done || has_post || self.closing.load(Acquire)
     }
 
     fn turn_is_done(&self, ticket: u64) {
@@ -272,8 +281,9 @@ impl Desk {
 
     /// Writes what was blocked lately to where the box can read it, when that is due.
     fn post(&mut self, now: Instant) {
-        if self.post.is_none() {
-            self.post = self.ledger.post.lock().expect("nobody panics").take();
+        let asked = self.ledger.post.lock().expect("nobody panics").take();
+        if asked.is_some() {
+            self.post = asked;
         }
         let edition = self.edition();
         let Some(post) = self.post.as_mut().filter(|it| it.is_due(edition, now)) else {
