@@ -165,7 +165,7 @@ impl Telemetry {
     }
 
     /// Names decided about lately, newest first; `wanted` chooses. Only what the trail still holds; what was
-    /// counted before this call is among it, unless a slow sink holds the writer up for a tenth of a second.
+    /// counted before this call is among it, unless a slow sink holds the writer up for half a second.
     pub fn sightings(&self, wanted: impl Fn(&Sighting) -> bool) -> Vec<Sighting> {
         self.shared.writer.ledger.sightings(wanted)
     }
@@ -182,7 +182,7 @@ impl Telemetry {
     }
 
     /// Waits until what was counted so far has been taken in, and rules that nobody judges by any more are
-    /// freed; a slow sink is waited for for a tenth of a second.
+    /// freed; a slow sink is waited for for half a second.
     pub fn catch_up(&self) {
         self.shared.writer.ledger.catch_up();
     }

@@ -30,7 +30,7 @@ const LINGER: Duration = Duration::from_millis(5);
 /// How long the end of the program waits for a slow sink.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 /// How long a look waits for the writer, which a slow sink may hold up.
-const CATCH_UP_WAIT: Duration = Duration::from_millis(100);
+const CATCH_UP_WAIT: Duration = Duration::from_millis(500);
 /// Decisions that wait for one who watches: what comes in during a few turns under load.
 const WATCHED_MAX: usize = 4096;
 
