@@ -57,6 +57,8 @@ impl Room {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("TMPDIR", self.0.path())
+            // The machine may have a namegate of its own.
+            .env("NAMEGATE_BLOCKED_FILE", "")
             .stdin(Stdio::null());
         command
     }

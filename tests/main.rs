@@ -20,3 +20,4 @@ mod telemetry;
 mod tidy;
 mod vectors;
 mod watch;
+mod words;

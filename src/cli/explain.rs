@@ -8,8 +8,10 @@ use super::{configuration, exit, fail, printable, say, talk, talk_of};
 use crate::answer::Reason;
 use crate::answer::special::{Hit, Special};
 use crate::config::{Ancestors, Config, Types};
-use crate::daemon::{Grants, StartError, compile, local_zones, reason, select_of};
-use crate::matcher::{Denial, Grant, Kinship, Near, Rule, Rules, Verdict, Why};
+use crate::daemon::{
+    Grants, StartError, compile, local_zones, reason, reason_denied, search_suffixes, select_of,
+};
+use crate::matcher::{Denial, Grant, Kinship, Near, Rule, Rules, SearchSuffixes, Verdict, Why};
 use crate::policy::{self, Accepted, Diagnostics, Pattern};
 use crate::wire::{MESSAGE_OCTETS_MAX, Name, Query, Type, UDP_OCTETS};
 
@@ -74,6 +76,8 @@ struct Judge {
     remarks: Diagnostics,
     rules: Rules,
     special: Special,
+    /// The endings of search lists.
+    search: SearchSuffixes,
     /// The names of the local zones.
     zones: Vec<Name>,
 }
@@ -127,6 +131,7 @@ impl Judge {
             remarks: policy::lint(&file, &source, &accepted, &select),
             rules: compile(&accepted.policy, &config, &grants),
             special: Special::new(),
+            search: search_suffixes(&config),
             config,
             accepted,
         })
@@ -165,7 +170,11 @@ impl Judge {
             Types::Listed(types) => opinion.kind == Type::ANY || types.contains(&opinion.kind),
         };
         if is_served {
-            let (reason, rule) = (reason(rule), Some(rule));
+            let reason = match opinion.kind {
+                Type::ANY => Reason::Any,
+                _ => reason(rule),
+            };
+            let rule = Some(rule);
             return Opinion {
                 reason,
                 rule,
@@ -182,16 +191,13 @@ impl Judge {
     }
 
     fn of_denied(&self, denial: Denial, name: &Name, typed: &str, kind: Type) -> Opinion {
+        let denial = self.search.recognise(name, denial);
         let blocked = &self.config.blocked;
         let exists = denial.is_ancestor && blocked.ancestors == Ancestors::Nodata;
         let rcode = if exists { "NODATA" } else { "NXDOMAIN" };
         Opinion {
             allowed: false,
-            reason: match denial.why {
-                Why::NotListed => Reason::NotListed,
-                Why::DenyAll => Reason::DenyAll,
-                Why::BadLabel => Reason::BadLabel,
-            },
+            reason: reason_denied(denial.why),
             answer: Some(format!(
                 "{rcode}, EDE 15 \"Blocked\", negative TTL {} s",
                 blocked.ttl_s
@@ -240,6 +246,7 @@ impl Judge {
                 self.config.policy.file.display()
             ),
         );
+        line("reason", opinion.reason.word());
         line("rule", &self.rule_text(opinion));
         for label in self.cautions(opinion.rule) {
             line("caution", label);
@@ -276,6 +283,9 @@ impl Judge {
                 "the name is allowed; type {} is not forwarded (guard.types)",
                 opinion.kind
             ),
+            (Reason::Any, Some(pattern)) => {
+                format!("{pattern}{at}   answered here, never forwarded (RFC 8482)")
+            }
             (Reason::Wildcard, Some(pattern)) => format!("{pattern}{at}   wildcard, any depth"),
             (Reason::Exact, Some(pattern)) => format!("{pattern}{at}   exact"),
             (Reason::AllowAll, _) => "allow_all is true".to_owned(),
@@ -284,6 +294,9 @@ impl Judge {
                 format!("{pattern}   {grant}")
             }
             (Reason::DenyAll, None) => "the policy allows nothing".to_owned(),
+            (Reason::SearchSuffix, None) => {
+                "none matches; a search list put an ending behind a name".to_owned()
+            }
             (Reason::BadLabel, None) => "a label holds an octet outside A-Z a-z 0-9 - _".to_owned(),
             (_, None) => match self.patterns() {
                 1 => "the 1 pattern does not match".to_owned(),
@@ -324,6 +337,9 @@ impl Judge {
         }
         if opinion.reason == Reason::BadLabel {
             return "not possible: no pattern matches such a name".to_owned();
+        }
+        if opinion.reason == Reason::SearchSuffix {
+            return "nothing: the name in front of the ending is the one that is meant".to_owned();
         }
         let last = self.accepted.lines.last();
         let at = last.map_or(String::new(), |line| format!(" (line {line})"));

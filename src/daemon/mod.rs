@@ -24,7 +24,7 @@ use self::reload::{First, Reloads};
 use self::state::State;
 use self::zones::ZoneFiles;
 pub use fetch::Known;
-pub use live::{BadPattern, Grants, Live, compile, reason};
+pub use live::{BadPattern, Grants, Live, compile, reason, reason_denied, search_suffixes};
 pub use reload::select_of;
 pub use road::{Pending, Ready, Road};
 pub use start_error::StartError;
@@ -71,6 +71,9 @@ impl Daemon {
         // The query log says "start": it is opened when little is left that could fail.
         let telemetry =
             Arc::new(Telemetry::open(&config.log).map_err(|error| StartError::log(config, error))?);
+        if let Some(file) = &config.blocked.file {
+            telemetry.post_blocked(file, &config.blocked.contact);
+        }
         let (reloads, live, poke) = Reloads::open(first, config, grants.clone(), telemetry.clone());
         let road = Arc::new(Road::new(
             config,

@@ -182,9 +182,11 @@ impl Reloads {
             "a new policy is in force"
         );
         road.go_live(live);
-        // The last holder frees the old rules, and that is to be none of those who answer.
+        // The last holder frees the old rules, and that is to be none of those who answer: it is the telemetry, when it
+        // has told of every query that was judged by them.
         tokio::task::block_in_place(|| {
             drop(before);
+            self.telemetry.catch_up();
             give_back_after(patterns);
         });
     }

@@ -4,6 +4,7 @@
 //! await; `answer_later` is the rest of the same road. Every transport takes it.
 //! Up to the await nothing allocates on the way to a special, blocked or cached answer.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
@@ -14,7 +15,7 @@ use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::fetch::{Fetcher, Known};
-use super::live::{Grants, Live, reason};
+use super::live::{Grants, Live, reason, reason_denied};
 use super::rate::Rates;
 use crate::answer::blocked::Room;
 use crate::answer::cache::{Cache, Entry, Found};
@@ -80,6 +81,8 @@ struct Visit<'a> {
     client: Client,
     began: Instant,
     live: &'a Arc<Live>,
+    /// The smallest TTL of the reply, noted by whoever writes records into it.
+    ttl_s: Cell<Option<u32>>,
 }
 
 /// A query that waits.
@@ -140,6 +143,7 @@ impl Asker {
             client: self.client,
             began: self.began,
             live: &self.live,
+            ttl_s: Cell::new(None),
         }
     }
 }
@@ -240,6 +244,7 @@ impl front::Road for Road {
             client: *client,
             began: now,
             live: &live,
+            ttl_s: Cell::new(None),
         };
         if let Some(reason) = self.unwelcome(client, now) {
             return self.turn_away(&visit, reason, out);
@@ -376,6 +381,7 @@ impl Road {
             outcome,
             rule: None,
             generation: live.generation.into(),
+            began: now,
             took: now.elapsed(),
             ttl_s: None,
         });
@@ -466,20 +472,17 @@ impl Road {
     }
 
     fn deny(&self, visit: &Visit<'_>, denial: Denial, out: &mut Vec<u8>) -> Step<Pending> {
+        let denial = visit.live.search.recognise(visit.query.name(), denial);
         let rcode = visit
             .live
             .blocked
             .deny(&visit.query, denial, self.room(visit), out);
-        let reason = match denial.why {
-            Why::NotListed => Reason::NotListed,
-            Why::DenyAll => Reason::DenyAll,
-            Why::BadLabel => Reason::BadLabel,
-        };
+        visit.ttl_s.set(Some(visit.live.blocked.ttl_s()));
         self.replied(
             visit,
             None,
             Desk::Blocked,
-            reason,
+            reason_denied(denial.why),
             rcode,
             Some(Ede::BLOCKED),
         )
@@ -503,6 +506,7 @@ impl Road {
             reply(&visit.query, head, out)
                 .record(Section::Answer, 0, Type::HINFO, ANY_TTL_S, ANY_HINFO)
                 .finish(None, room.payload, room.limit);
+            visit.ttl_s.set(Some(ANY_TTL_S));
             return Some(self.replied(
                 visit,
                 pass.rule,
@@ -531,6 +535,7 @@ impl Road {
             .live
             .blocked
             .nodata(&visit.query, why, self.room(visit), out);
+        visit.ttl_s.set(Some(visit.live.blocked.ttl_s()));
         self.replied(
             visit,
             pass.rule,
@@ -586,6 +591,7 @@ impl Road {
         reply(&visit.query, head, out)
             .sections(sections, age)
             .finish(ede, room.payload, room.limit);
+        visit.ttl_s.set(sections.ttl_s(age));
         let reason = failed.unwrap_or(pass.reason);
         self.replied(
             visit,
@@ -640,8 +646,9 @@ impl Road {
             },
             rule,
             generation: visit.live.generation.into(),
+            began: visit.began,
             took: visit.began.elapsed(),
-            ttl_s: None,
+            ttl_s: visit.ttl_s.get(),
         });
         Step::Reply
     }
@@ -730,6 +737,7 @@ impl Road {
         reply(&visit.query, head, out)
             .sections(&answer.sections, Age::Seconds(0))
             .finish(None, room.payload, room.limit);
+        visit.ttl_s.set(answer.sections.ttl_s(Age::Seconds(0)));
         self.replied(visit, None, Desk::Zone, Reason::Local, answer.rcode, None)
     }
 

@@ -60,6 +60,9 @@ pub enum Why {
     DenyAll,
     /// A label holds an octet outside `[A-Za-z0-9_-]`.
     BadLabel,
+    /// No pattern matches, and a search list made the name. Never said by [`Rules::judge`]: it is what
+    /// [`SearchSuffixes::recognise`](super::SearchSuffixes::recognise) makes of the first two.
+    SearchSuffix,
 }
 
 /// A denied name's place in the trie.

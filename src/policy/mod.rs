@@ -16,6 +16,6 @@ mod json;
 pub mod watch;
 
 pub use diagnose::{Diagnostic, Diagnostics, Severity};
-pub use lint::lint;
+pub use lint::{is_top_level, lint};
 pub use pattern::{Flaw, Pattern, Patterns};
 pub use schema::{Accepted, OCTETS_MAX, Policy, Select, read};

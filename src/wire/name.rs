@@ -35,6 +35,12 @@ impl Name {
         len: 1,
     };
 
+    /// The name with this wire form, as [`Name::octets`] gives it; none where the octets are not one whole name.
+    pub fn of_octets(octets: &[u8]) -> Option<Self> {
+        let (name, behind) = Self::read_plain(octets, 0).ok()?;
+        (behind == octets.len()).then_some(name)
+    }
+
     /// The wire form, the root's zero octet included.
     #[inline]
     pub fn octets(&self) -> &[u8] {
@@ -424,6 +430,16 @@ mod tests {
         assert_eq!(odd.to_string(), "git\\046hub.com");
         assert_eq!(name(&odd.to_string()), odd);
         assert!(!odd.is_plain());
+    }
+
+    #[test]
+    fn octets_are_a_name_when_they_are_whole() {
+        let whole = name("github.com");
+        assert_eq!(Name::of_octets(whole.octets()), Some(whole));
+        assert_eq!(Name::of_octets(&[0]), Some(Name::ROOT));
+        for broken in [&b""[..], b"\x03com", b"\x03com\x00\x00", b"\xC0\x00"] {
+            assert_eq!(Name::of_octets(broken), None, "{broken:?}");
+        }
     }
 
     #[test]

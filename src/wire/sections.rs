@@ -29,6 +29,8 @@ pub struct Sections {
     counts: [u16; 3],
     /// Where in `octets` the TTLs lie.
     ttls: Box<[u16]>,
+    /// The smallest of them, seconds.
+    ttl_min_s: Option<u32>,
 }
 
 /// What the TTLs in a reply are to be.
@@ -38,6 +40,17 @@ pub enum Age {
     Seconds(u32),
     /// All the same (RFC 8767 §4: 30 seconds for stale data).
     Fixed(u32),
+}
+
+impl Age {
+    /// What a stored TTL is sent as, seconds.
+    #[inline]
+    fn of(self, stored_s: u32) -> u32 {
+        match self {
+            Self::Seconds(past) => stored_s.saturating_sub(past),
+            Self::Fixed(ttl_s) => ttl_s,
+        }
+    }
 }
 
 impl Sections {
@@ -56,6 +69,12 @@ impl Sections {
         self.counts
     }
 
+    /// The smallest TTL that a reply with these records carries, seconds; none without a record.
+    #[inline]
+    pub fn ttl_s(&self, age: Age) -> Option<u32> {
+        self.ttl_min_s.map(|ttl_s| age.of(ttl_s))
+    }
+
     /// Octets of memory this holds.
     pub fn footprint(&self) -> usize {
         self.octets.len() + self.ttls.len() * 2
@@ -69,11 +88,7 @@ impl Sections {
         for at in &self.ttls {
             let at = base + usize::from(*at);
             if let Some(ttl) = out[at..].first_chunk_mut::<4>() {
-                *ttl = match age {
-                    Age::Seconds(past) => u32::from_be_bytes(*ttl).saturating_sub(past),
-                    Age::Fixed(ttl_s) => ttl_s,
-                }
-                .to_be_bytes();
+                *ttl = age.of(u32::from_be_bytes(*ttl)).to_be_bytes();
             }
         }
     }
@@ -87,6 +102,7 @@ pub struct SectionsBuilder {
     question_end: usize,
     counts: [u16; 3],
     ttls: Vec<u16>,
+    ttl_min_s: Option<u32>,
     /// Names that later ones may point to: where they are written, and the octets they have when spelled out.
     known: Vec<(usize, usize)>,
 }
@@ -106,6 +122,7 @@ impl SectionsBuilder {
             message,
             counts: [0; 3],
             ttls: Vec::with_capacity(USUAL_RECORDS),
+            ttl_min_s: None,
             known,
         }
     }
@@ -188,6 +205,7 @@ impl SectionsBuilder {
             Ok((count, ttl_at)) => {
                 self.counts[section as usize] = count;
                 self.ttls.push(ttl_at);
+                self.ttl_min_s = Some(self.ttl_min_s.map_or(ttl_s, |least| least.min(ttl_s)));
                 Ok(())
             }
             Err(why) => {
@@ -216,6 +234,7 @@ impl SectionsBuilder {
             octets: self.message[self.question_end..].into(),
             counts: self.counts,
             ttls: self.ttls.into(),
+            ttl_min_s: self.ttl_min_s,
         }
     }
 }
