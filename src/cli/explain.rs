@@ -396,7 +396,8 @@ fn grant_text(grant: Grant) -> &'static str {
     }
 }
 
-fn kinship_text(near: &Near, name: &Name) -> String {
+/// How a pattern is near to a name, to stand behind the pattern.
+pub(super) fn kinship_text(near: &Near, name: &Name) -> String {
     let base = near.pattern.trim_start_matches("*.");
     match near.kinship {
         Kinship::ApexOfWildcard => format!("covers names below {base}, not {base} itself"),

@@ -4,6 +4,7 @@ mod args;
 mod ask;
 mod check;
 mod demo;
+mod exec;
 mod explain;
 mod policy;
 mod run;
@@ -25,6 +26,7 @@ mod exit {
     pub(super) const USAGE: u8 = 2;
     pub(super) const BAD_POLICY: u8 = 65;
     pub(super) const SYSTEM: u8 = 71;
+    pub(super) const FORBIDDEN: u8 = 77;
 }
 
 /// Parses the command line and carries it out.
@@ -43,6 +45,9 @@ pub fn main() -> ExitCode {
     let code = match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::demo(args),
+        Command::Exec(args) => exec::exec(args, cli.color),
+        Command::Child(args) => exec::child(args),
+        Command::Lay(args) => exec::lay(args),
         Command::Check(args) => check::check(args, cli.color),
         Command::Explain(args) => explain::explain(args, cli.color),
         Command::Policy {

@@ -131,6 +131,11 @@ impl Daemon {
         &self.road
     }
 
+    /// What was counted and what is remembered.
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
+    }
+
     /// Looks at the policy and the zones again now, and opens the logs anew, as SIGHUP asks for.
     pub fn reload(&self) {
         self.poke.poke();
