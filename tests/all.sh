@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every test there is: style, lints, documentation, cargo's tests, dig on real sockets, real clients in a namespace.
+# Every test there is: style, lints, documentation, cargo's tests, dig on real sockets, real clients in a namespace,
+# doctor on machines with each fault.
 #
 #   tests/all.sh
 #
@@ -28,6 +29,7 @@ main() {
     cargo_tests
     suite dig
     suite clients
+    suite doctor
     sum_up
 }
 

@@ -4,6 +4,7 @@ mod args;
 mod ask;
 mod check;
 mod demo;
+mod doctor;
 mod explain;
 mod policy;
 mod run;
@@ -45,6 +46,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::demo(args),
         Command::Check(args) => check::check(args, cli.color),
         Command::Explain(args) => explain::explain(args, cli.color),
+        Command::Doctor(args) => doctor::doctor(args, cli.color),
         Command::Policy {
             command: PolicyCommand::New(args),
         } => policy::new(args, cli.color),
