@@ -45,6 +45,7 @@ inside() {
     limits
     public_resolvers
     as_another_user
+    allow_all
     in_between
     stop "$NAMEGATE_PID"
     without_namegate
@@ -289,6 +290,15 @@ as_another_user() {
         skip 'doctor as another user' 'no other user in here'
     fi
     NAMEGATE_BIN=$program BY=()
+}
+
+# allow_all: nothing is denied, and it is namegate all the same.
+allow_all() {
+    policy_text box | sed 's/"allow_all": false/"allow_all": true/; s/\[""\]/[]/' >"$POLICY.new"
+    mv "$POLICY.new" "$POLICY"
+    finds 'a policy that allows everything' 'ok nameserver.namegate'
+    reads 'which is told' 'it denies nothing'
+    put_back
 }
 
 # in_between: a stub that asks namegate.
