@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every test there is: style, lints, documentation, cargo's tests, dig on real sockets, real clients and `exec` in
-# namespaces.
+# namespaces, doctor on machines with each fault.
 #
 #   tests/all.sh
 #
@@ -30,6 +30,7 @@ main() {
     suite dig
     suite clients
     suite exec
+    suite doctor
     sum_up
 }
 

@@ -5,6 +5,7 @@
 //! `BLESS=1` writes those anew. Traffic stays on loopback.
 
 mod demo;
+mod doctor;
 mod read;
 mod run;
 mod supervisor;

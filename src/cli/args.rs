@@ -69,6 +69,13 @@ pub(super) enum Command {
     /// is blocked, 65 the policy is refused, 66 there is none, 78 the configuration is refused.
     #[command(alias = "why")]
     Explain(ExplainArgs),
+    /// Is this machine really using it, and what goes around it
+    ///
+    /// Looks at resolv.conf, nsswitch.conf, port 53, other resolvers, the policy file and the system's limits, asks
+    /// the servers it finds for a name that no policy lists, and says what is wrong and what mends it. It changes
+    /// nothing, runs as any user, and says what that user cannot see. Exit codes: 0 nothing fails, 1 something does,
+    /// 78 the configuration is refused.
+    Doctor(DoctorArgs),
     /// Work with policy documents
     Policy {
         #[command(subcommand)]
@@ -328,6 +335,18 @@ pub(super) struct ExplainArgs {
     #[command(flatten)]
     pub files: Files,
     /// What the verdicts are written as
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    #[command(flatten)]
+    pub files: Files,
+    /// Send nothing to another machine: upstreams are not asked, public resolvers not tried
+    #[arg(long)]
+    pub no_network: bool,
+    /// What the findings are written as
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     pub format: Format,
 }

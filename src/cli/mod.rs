@@ -4,6 +4,7 @@ mod args;
 mod ask;
 mod check;
 mod demo;
+mod doctor;
 mod exec;
 mod explain;
 mod policy;
@@ -50,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::Lay(args) => exec::lay(args),
         Command::Check(args) => check::check(args, cli.color),
         Command::Explain(args) => explain::explain(args, cli.color),
+        Command::Doctor(args) => doctor::doctor(args, cli.color),
         Command::Policy {
             command: PolicyCommand::New(args),
         } => policy::new(args, cli.color),

@@ -25,7 +25,7 @@ use self::state::State;
 use self::zones::ZoneFiles;
 pub use fetch::Known;
 pub use live::{BadPattern, Grants, Live, compile, reason, reason_denied, search_suffixes};
-pub use reload::select_of;
+pub use reload::{content_sha256, select_of};
 pub use road::{Pending, Ready, Road};
 pub use start_error::StartError;
 
@@ -181,6 +181,16 @@ pub enum Phase {
 pub fn local_zones(config: &Config) -> Result<Vec<Name>, StartError> {
     let (_, zones) = ZoneFiles::open(config).map_err(StartError::Zones)?;
     Ok(zones.apexes().copied().collect())
+}
+
+/// Whom would be asked, as `udp://192.0.2.1:53`, by a resolver that listens on its `own` addresses: for those who ask
+/// what would be served.
+///
+/// # Errors
+/// When nobody is left to ask, or it would be the resolver itself.
+pub fn upstream_names(config: &Config, own: &[SocketAddr]) -> Result<Vec<String>, StartError> {
+    let figures = upstreams(config, own)?.figures();
+    Ok(figures.into_iter().map(|it| it.name).collect())
 }
 
 /// The resolvers of the configuration.

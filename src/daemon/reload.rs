@@ -12,7 +12,7 @@ use super::memory::give_back_after;
 use super::road::Road;
 use super::start_error::StartError;
 use crate::config::{self, AtStart, Config};
-use crate::policy::watch::{Method, Poke, Settings, Sight, Watch};
+use crate::policy::watch::{Method, Poke, Settings, Sight, Watch, digest};
 use crate::policy::{Accepted, Diagnostics, Policy, Select};
 use crate::telemetry::{self, Telemetry};
 
@@ -267,6 +267,11 @@ fn status(live: &Live) -> String {
         (false, names) => format!("{names} names"),
     };
     format!("policy {} gen {}, {allowed}", live.name, live.generation)
+}
+
+/// What /status calls `sha256` when the policy file holds these octets.
+pub fn content_sha256(content: &[u8]) -> String {
+    hex(&digest(content))
 }
 
 /// Octets as hexadecimal digits.

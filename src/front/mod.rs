@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Acquire};
 use std::time::{Duration, Instant};
 
-pub use owner::owner_of;
+pub use owner::{listeners_on, owner_of};
 pub use sockets::{Bound, NotBound, bind};
 
 use crate::config;

@@ -77,6 +77,7 @@ fn help() {
         "exec --help",
         "check --help",
         "explain --help",
+        "doctor --help",
         "policy new --help",
     ] {
         let words: Vec<&str> = args.split(' ').collect();

@@ -104,7 +104,7 @@ impl Eye {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Missing,
             Err(error) => return Found::Unreadable(error),
         };
-        let sum = Sha256::digest(&source).into();
+        let sum = digest(&source);
         if known.contains(&sum) {
             return Found::Known(sum);
         }
@@ -146,6 +146,11 @@ impl Eye {
         }
         method
     }
+}
+
+/// What tells one content from another.
+pub fn digest(content: &[u8]) -> [u8; 32] {
+    Sha256::digest(content).into()
 }
 
 /// The operator learns once why a change takes a poll to be seen.
