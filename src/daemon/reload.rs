@@ -12,7 +12,7 @@ use super::memory::give_back_after;
 use super::road::Road;
 use super::start_error::StartError;
 use crate::config::{self, AtStart, Config};
-use crate::policy::watch::{Method, Poke, Settings, Sight, Watch};
+use crate::policy::watch::{Method, Poke, Settings, Sight, Watch, digest};
 use crate::policy::{Accepted, Diagnostics, Policy, Select};
 use crate::telemetry::{self, Telemetry};
 
@@ -265,6 +265,11 @@ fn status(live: &Live) -> String {
         (false, names) => format!("{names} names"),
     };
     format!("policy {} gen {}, {allowed}", live.name, live.generation)
+}
+
+/// The digest by which pages and logs know a policy file, in hexadecimal.
+pub fn sha256_of(content: &[u8]) -> String {
+    hex(&digest(content))
 }
 
 /// Octets as hexadecimal digits.
