@@ -5,6 +5,8 @@
 //! `BLESS=1` writes those anew. Traffic stays on loopback.
 
 mod demo;
+mod generate;
+mod policy;
 mod read;
 mod run;
 mod supervisor;
