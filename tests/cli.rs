@@ -6,6 +6,8 @@
 
 mod demo;
 mod doctor;
+mod generate;
+mod policy;
 mod read;
 mod run;
 mod supervisor;

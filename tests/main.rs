@@ -8,7 +8,9 @@ mod support;
 
 mod alloc;
 mod cli;
+mod codes;
 mod deploy;
+mod docs;
 mod front;
 mod fuzz;
 mod model;

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
+use super::generate::GenCommand;
+use super::policy::PolicyCommand;
 use crate::config::Flags;
 
 /// A DNS resolver for devboxes that answers only the names a network policy allows
@@ -65,8 +67,9 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Would this name resolve, and why
     ///
-    /// Judges names as the resolver would, without sending anything. Exit codes: 0 all are allowed, 1 one
-    /// is blocked, 65 the policy is refused, 66 there is none, 78 the configuration is refused.
+    /// Judges names as the resolver would, without sending anything. The code of a diagnostic (NP012) in
+    /// place of a name is told what it means, with an example and the remedy. Exit codes: 0 all are allowed,
+    /// 1 one is blocked, 65 the policy is refused, 66 there is none, 78 the configuration is refused.
     #[command(alias = "why")]
     Explain(ExplainArgs),
     /// Is this machine really using it, and what goes around it
@@ -87,6 +90,12 @@ pub(super) enum Command {
     /// How `exec` holds that namespace's files in place
     #[command(name = "__lay", hide = true)]
     Lay(LayArgs),
+    /// Print shell completions and man pages
+    #[command(hide = true)]
+    Gen {
+        #[command(subcommand)]
+        command: GenCommand,
+    },
 }
 
 const RUN_HELP: &str = "\
@@ -326,7 +335,7 @@ pub(super) enum Format {
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
-    /// Names to judge
+    /// Names to judge, or codes of diagnostics
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<String>,
     /// Type that would be asked for
@@ -349,23 +358,4 @@ pub(super) struct DoctorArgs {
     /// What the findings are written as
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     pub format: Format,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum PolicyCommand {
-    /// Print a complete policy document
-    ///
-    ///   namegate policy new --name ci --allow github.com '*.npmjs.org' > policy.json
-    #[command(verbatim_doc_comment)]
-    New(NewArgs),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct NewArgs {
-    /// The policy's name
-    #[arg(long)]
-    pub name: String,
-    /// Hostnames to allow: github.com is that name, '*.npmjs.org' every name below npmjs.org
-    #[arg(long, value_name = "LIST", num_args = 1.., value_delimiter = ',')]
-    pub allow: Vec<String>,
 }

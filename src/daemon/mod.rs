@@ -25,7 +25,7 @@ use self::state::State;
 use self::zones::ZoneFiles;
 pub use fetch::Known;
 pub use live::{BadPattern, Grants, Live, compile, reason, reason_denied, search_suffixes};
-pub use reload::{content_sha256, select_of};
+pub use reload::{select_of, sha256_of};
 pub use road::{Pending, Ready, Road};
 pub use start_error::StartError;
 

@@ -269,8 +269,8 @@ fn status(live: &Live) -> String {
     format!("policy {} gen {}, {allowed}", live.name, live.generation)
 }
 
-/// What /status calls `sha256` when the policy file holds these octets.
-pub fn content_sha256(content: &[u8]) -> String {
+/// The digest by which pages and logs know a policy file, in hexadecimal.
+pub fn sha256_of(content: &[u8]) -> String {
     hex(&digest(content))
 }
 

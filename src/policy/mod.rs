@@ -9,13 +9,19 @@ mod pattern;
 
 mod lint;
 
+mod edit;
+
 mod diagnose;
+
+mod codes;
 
 mod json;
 
 pub mod watch;
 
+pub use codes::{CODES, Code};
 pub use diagnose::{Diagnostic, Diagnostics, Severity};
+pub use edit::{Hostnames, Splice, spliced};
 pub use lint::{is_top_level, lint};
 pub use pattern::{Flaw, Pattern, Patterns};
 pub use schema::{Accepted, OCTETS_MAX, Policy, Select, read};

@@ -38,7 +38,6 @@ use super::{Accepted, Diagnostics, Select};
 mod eye;
 mod pace;
 
-pub use eye::digest;
 use eye::{Document, Eye, Found, Look, Way};
 use pace::{Hint, Pace, Step};
 
@@ -105,6 +104,11 @@ pub enum Method {
     Inotify,
     /// By polling only, for want of events in at least one directory on the way.
     Poll,
+}
+
+/// The digest under which a content is known: SHA-256.
+pub fn digest(content: &[u8]) -> [u8; 32] {
+    eye::digest(content)
 }
 
 /// Asks a [`Watch`] to look again now, and to report even if nothing changed.

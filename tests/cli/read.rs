@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::{Room, hold};
 use crate::support::document;
 
-const WARNED: &str = r#"{
+pub(super) const WARNED: &str = r#"{
   "id": "npl_1",
   "name": "ci",
   "egress": {
@@ -78,7 +78,17 @@ fn help() {
         "check --help",
         "explain --help",
         "doctor --help",
+        "policy --help",
         "policy new --help",
+        "policy show --help",
+        "policy diff --help",
+        "policy test --help",
+        "policy unused --help",
+        "policy add --help",
+        "policy rm --help",
+        "policy wait --help",
+        "gen completions --help",
+        "gen man --help",
     ] {
         let words: Vec<&str> = args.split(' ').collect();
         let output = room.namegate(&words).output().expect("the program starts");
@@ -116,6 +126,10 @@ fn usage_errors_end_with_2() {
             "explain --type AXFR github.com",
             "explain a..b",
             "policy new",
+            "policy add https://github.com/",
+            "policy wait --sha256 12",
+            "policy unused --since yesterday",
+            "explain NP999",
         ],
     );
 }
@@ -256,6 +270,18 @@ fn explain_of_what_no_policy_can_list() {
         &[
             "explain --policy warned.json https://github.com/x bücher.example 10.0.0.1 com",
             "explain --policy warned.json --format json 10.0.0.1",
+        ],
+    );
+}
+
+#[test]
+fn explain_of_a_code() {
+    room().check(
+        "explain_code",
+        &[
+            "explain NP012 np031",
+            "explain NP012 --format json",
+            "explain --policy warned.json NP034 dns.google",
         ],
     );
 }

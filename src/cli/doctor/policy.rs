@@ -10,7 +10,7 @@ use super::Facts as All;
 use super::finding::Finding;
 use super::status::Daemon;
 use crate::config::Config;
-use crate::daemon::{content_sha256, select_of};
+use crate::daemon::{select_of, sha256_of};
 use crate::policy;
 
 /// The permission that lets anybody write, and the bit that lets only owners rename.
@@ -105,7 +105,7 @@ fn content(config: &Config) -> Content {
         Err(error) if error.kind() == ErrorKind::NotFound => return Content::Missing,
         Err(error) => return Content::Unreadable(error.to_string()),
     };
-    let sha256 = content_sha256(&source);
+    let sha256 = sha256_of(&source);
     match policy::read(&file.display().to_string(), &source, &select_of(config)) {
         Ok(_) => Content::Good(sha256),
         Err(diagnostics) => Content::Refused {

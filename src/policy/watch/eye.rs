@@ -148,11 +148,6 @@ impl Eye {
     }
 }
 
-/// What tells one content from another.
-pub fn digest(content: &[u8]) -> [u8; 32] {
-    Sha256::digest(content).into()
-}
-
 /// The operator learns once why a change takes a poll to be seen.
 pub(super) fn warn_of_polling(error: &notify::Error) {
     tracing::warn!(%error, "the policy file cannot be watched; it is polled");
@@ -278,6 +273,11 @@ fn identify(directory: &Path) -> Option<(u64, u64)> {
 
 fn parts(path: &Path) -> impl DoubleEndedIterator<Item = OsString> {
     path.components().map(|part| part.as_os_str().to_owned())
+}
+
+/// What tells one content from another.
+pub(super) fn digest(content: &[u8]) -> Sum {
+    Sha256::digest(content).into()
 }
 
 #[cfg(test)]

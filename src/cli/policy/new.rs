@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use serde_json::json;
 
+use super::super::{exit, say, talk_of};
 use super::args::NewArgs;
-use super::{exit, say, talk_of};
 use crate::policy::{self, Select};
 
 pub(super) fn new(args: &NewArgs, color: clap::ColorChoice) -> u8 {
