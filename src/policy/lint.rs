@@ -7,102 +7,13 @@
 use std::collections::HashMap;
 
 use super::diagnose::{Findings, shown};
+use super::domains::{
+    DOH_PROVIDERS, Oddity, SHARED, SPECIAL, above, is_below, is_public_suffix, is_registered,
+    oddity, special_domain,
+};
 use super::json::{self, Raw};
 use super::schema::places;
 use super::{Accepted, Diagnostic, Diagnostics, Pattern, Select, Severity};
-
-/// Suffixes under which anyone can get a name although the public suffix list does not have them.
-const SHARED: [&str; 14] = [
-    "amazonaws.com",
-    "backblazeb2.com",
-    "core.windows.net",
-    "digitaloceanspaces.com",
-    "googleusercontent.com",
-    "ingest.de.sentry.io",
-    "ingest.sentry.io",
-    "ingest.us.sentry.io",
-    "r2.cloudflarestorage.com",
-    "sharepoint.com",
-    "storage.googleapis.com",
-    "tunnel.runloop.ai",
-    "wasabisys.com",
-    "windows.net",
-];
-
-/// Top-level domains, and the like, that no public DNS server has (RFC 6761, RFC 6762, RFC 7686, RFC 8375, RFC 9476).
-const SPECIAL: [&str; 9] = [
-    "alt",
-    "example",
-    "home.arpa",
-    "internal",
-    "invalid",
-    "local",
-    "localhost",
-    "onion",
-    "test",
-];
-
-/// Resolvers that answer over HTTPS to whoever asks.
-const DOH_PROVIDERS: [&str; 24] = [
-    "base.dns.mullvad.net",
-    "chrome.cloudflare-dns.com",
-    "cloudflare-dns.com",
-    "dns.adguard-dns.com",
-    "dns.alidns.com",
-    "dns.controld.com",
-    "dns.google",
-    "dns.mullvad.net",
-    "dns.nextdns.io",
-    "dns.quad9.net",
-    "dns.switch.ch",
-    "dns0.eu",
-    "dns64.dns.google",
-    "doh.cleanbrowsing.org",
-    "doh.dns.sb",
-    "doh.familyshield.opendns.com",
-    "doh.libredns.gr",
-    "doh.opendns.com",
-    "doh.pub",
-    "family.cloudflare-dns.com",
-    "freedns.controld.com",
-    "mozilla.cloudflare-dns.com",
-    "one.one.one.one",
-    "security.cloudflare-dns.com",
-];
-
-/// Letters of other scripts that look like a Latin one.
-const LOOK_ALIKES: [(char, char); 30] = [
-    ('а', 'a'),
-    ('с', 'c'),
-    ('ԁ', 'd'),
-    ('е', 'e'),
-    ('һ', 'h'),
-    ('і', 'i'),
-    ('ј', 'j'),
-    ('к', 'k'),
-    ('ӏ', 'l'),
-    ('м', 'm'),
-    ('п', 'n'),
-    ('о', 'o'),
-    ('р', 'p'),
-    ('ԛ', 'q'),
-    ('г', 'r'),
-    ('ѕ', 's'),
-    ('т', 't'),
-    ('у', 'y'),
-    ('ԝ', 'w'),
-    ('х', 'x'),
-    ('α', 'a'),
-    ('ε', 'e'),
-    ('ι', 'i'),
-    ('κ', 'k'),
-    ('ν', 'v'),
-    ('ο', 'o'),
-    ('ρ', 'p'),
-    ('τ', 't'),
-    ('υ', 'u'),
-    ('ո', 'n'),
-];
 
 /// Looks at an accepted policy for what may not be meant. `file`, `source` and `select` are those that it was read with.
 ///
@@ -459,100 +370,6 @@ impl<'a> LoneApexes<'a> {
         self.count += 1;
         self.first.get_or_insert(entry);
     }
-}
-
-/// The names above, the nearest first.
-fn above(name: &str) -> impl Iterator<Item = &str> {
-    name.match_indices('.').map(|(at, _)| &name[at + 1..])
-}
-
-fn is_below(name: &str, apex: &str) -> bool {
-    name.strip_suffix(apex).is_some_and(|it| it.ends_with('.'))
-}
-
-/// Is it a domain that its owner bought, directly under a suffix that a registry runs? A site under a shared suffix is not.
-fn is_registered(name: &str) -> bool {
-    psl::domain(name.as_bytes()).is_some_and(|it| {
-        let is_icann = it.suffix().typ() == Some(psl::Type::Icann);
-        it.as_bytes() == name.as_bytes() && is_icann && !is_set_apart(name)
-    })
-}
-
-/// Has other remarks than that of an owner's domain.
-fn is_set_apart(name: &str) -> bool {
-    SHARED.contains(&name) || DOH_PROVIDERS.contains(&name) || special_domain(name).is_some()
-}
-
-fn special_domain(name: &str) -> Option<&'static str> {
-    SPECIAL
-        .into_iter()
-        .find(|it| name == *it || is_below(name, it))
-}
-
-fn is_public_suffix(name: &str) -> bool {
-    psl::suffix(name.as_bytes()).is_some_and(|it| it.as_bytes() == name.as_bytes() && it.is_known())
-}
-
-/// What is odd about an `xn--` label.
-enum Oddity {
-    Undecodable,
-    Mixed(String),
-    LooksLike(String),
-}
-
-fn oddity(label: &str) -> Option<Oddity> {
-    let (text, decoded) = idna::domain_to_unicode(label);
-    if decoded.is_err() {
-        return Some(Oddity::Undecodable);
-    }
-    if is_mixed(&text) {
-        return Some(Oddity::Mixed(text));
-    }
-    latin_twin(&text).map(Oddity::LooksLike)
-}
-
-/// Letters of more than one of the alphabets that resemble each other. East Asian names mix scripts by nature.
-fn is_mixed(text: &str) -> bool {
-    let mut scripts = text.chars().filter_map(alphabet);
-    scripts
-        .next()
-        .is_some_and(|first| scripts.any(|it| it != first))
-}
-
-#[derive(PartialEq, Eq)]
-enum Alphabet {
-    Latin,
-    Greek,
-    Cyrillic,
-    Armenian,
-    Hebrew,
-    Arabic,
-    Cherokee,
-}
-
-fn alphabet(character: char) -> Option<Alphabet> {
-    match character {
-        'a'..='z' | '\u{df}'..='\u{24f}' | '\u{1e00}'..='\u{1eff}' => Some(Alphabet::Latin),
-        '\u{370}'..='\u{3ff}' | '\u{1f00}'..='\u{1fff}' => Some(Alphabet::Greek),
-        '\u{400}'..='\u{52f}' => Some(Alphabet::Cyrillic),
-        '\u{530}'..='\u{58f}' => Some(Alphabet::Armenian),
-        '\u{590}'..='\u{5ff}' => Some(Alphabet::Hebrew),
-        '\u{600}'..='\u{6ff}' => Some(Alphabet::Arabic),
-        '\u{13a0}'..='\u{13ff}' | '\u{ab70}'..='\u{abbf}' => Some(Alphabet::Cherokee),
-        _ => None,
-    }
-}
-
-/// The ASCII text that a text of another alphabet cannot be told from.
-fn latin_twin(text: &str) -> Option<String> {
-    let twin = |it: char| match it.is_ascii() {
-        true => Some(it),
-        false => LOOK_ALIKES
-            .iter()
-            .find(|(odd, _)| *odd == it)
-            .map(|(_, latin)| *latin),
-    };
-    text.chars().map(twin).collect()
 }
 
 #[cfg(test)]

@@ -9,12 +9,17 @@ mod pattern;
 
 mod lint;
 
+pub mod domains;
+
+mod append;
+
 mod diagnose;
 
 mod json;
 
 pub mod watch;
 
+pub use append::append;
 pub use diagnose::{Diagnostic, Diagnostics, Severity};
 pub use lint::lint;
 pub use pattern::{Flaw, Pattern, Patterns};
