@@ -6,7 +6,9 @@ mod check;
 mod demo;
 mod explain;
 mod policy;
+mod replace;
 mod run;
+mod suggest;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -24,6 +26,7 @@ mod exit {
     pub(super) const FOUND: u8 = 1;
     pub(super) const USAGE: u8 = 2;
     pub(super) const BAD_POLICY: u8 = 65;
+    pub(super) const NO_INPUT: u8 = 66;
     pub(super) const SYSTEM: u8 = 71;
 }
 
@@ -45,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::demo(args),
         Command::Check(args) => check::check(args, cli.color),
         Command::Explain(args) => explain::explain(args, cli.color),
+        Command::Suggest(args) => suggest::suggest(args, cli.color),
         Command::Policy {
             command: PolicyCommand::New(args),
         } => policy::new(args, cli.color),

@@ -174,7 +174,8 @@ pub fn special_domain(name: &str) -> Option<&'static str> {
         .find(|it| name == *it || is_below(name, it))
 }
 
-pub(super) fn is_public_suffix(name: &str) -> bool {
+/// Is it a suffix of the public suffix list, a registry's or a shared one?
+pub fn is_public_suffix(name: &str) -> bool {
     psl::suffix(name.as_bytes()).is_some_and(|it| it.as_bytes() == name.as_bytes() && it.is_known())
 }
 
