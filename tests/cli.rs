@@ -7,6 +7,7 @@
 mod demo;
 mod read;
 mod run;
+mod suggest;
 mod supervisor;
 
 use std::fs;

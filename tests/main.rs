@@ -11,6 +11,7 @@ mod cli;
 mod deploy;
 mod front;
 mod fuzz;
+mod learn;
 mod model;
 mod readme;
 mod schema;

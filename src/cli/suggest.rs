@@ -3,7 +3,7 @@
 //! Reads logs and the policy, lets the room `learn` propose, and shows that. With
 //! `--write` the policy grows by what is added, once the difference was shown.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::str;
@@ -88,21 +88,14 @@ impl Subject {
             let file = file.clone();
             fail(&StartError::PolicyMissing { file, error })
         };
-        let Some(octets) = content(&file).map_err(missing)? else {
-            if args.files.policy.is_some() {
-                return Err(missing(io::ErrorKind::NotFound.into()));
+        let octets = match fs::read(&file) {
+            Ok(octets) => octets,
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && args.files.policy.is_none() =>
+            {
+                return Ok(Self::new(file, select));
             }
-            talk(&format!(
-                "note: no policy at {}; the proposal is for a new one",
-                shown(&file)
-            ));
-            let (source, policy) = (None, Policy::default());
-            return Ok(Self {
-                file,
-                source,
-                select,
-                policy,
-            });
+            Err(error) => return Err(missing(error)),
         };
         let name = file.display().to_string();
         let Accepted { policy, .. } = policy::read(&name, &octets, &select).map_err(|found| {
@@ -117,6 +110,20 @@ impl Subject {
             select,
             policy,
         })
+    }
+
+    /// Where there is none yet.
+    fn new(file: PathBuf, select: Select) -> Self {
+        talk(&format!(
+            "note: no policy at {}; the proposal is for a new one",
+            shown(&file)
+        ));
+        Self {
+            file,
+            source: None,
+            select,
+            policy: Policy::default(),
+        }
     }
 
     fn propose(
@@ -206,27 +213,22 @@ impl Subject {
 
     /// Commands to go on with.
     fn next(&self, proposal: &Proposal, args: &SuggestArgs) -> Vec<String> {
-        let logs = args.log.iter().map(|it| format!(" --log {}", quoted(it)));
-        let search = args
-            .search
-            .iter()
-            .map(|it| format!(" --search {}", quoted(Path::new(it))));
-        let typed: String = logs.chain(search).collect();
-        let command = format!("namegate suggest{typed}");
-        let file = quoted(&self.file);
+        let command = format!("namegate suggest{}", typed(args));
+        let policy = args.files.policy.as_ref();
+        let policy = policy.map_or(String::new(), |it| format!(" --policy {}", quoted(it)));
         let mut next = Vec::new();
         if proposal.of(Class::Add).next().is_some() {
+            let file = quoted(&self.file);
             next.push(format!(
                 "{command} --write {file}     (shows the diff first)"
             ));
-            next.push(format!(
-                "{command} --policy {file} --format policy > new.json"
-            ));
+            next.push(format!("{command}{policy} --format policy > new.json"));
         }
-        if let Some(item) = proposal.of(Class::Review).next() {
-            let name = quoted(Path::new(&item.name));
-            let once = "     (a name that you have looked at; may be repeated)";
-            next.push(format!("{command} --policy {file} --accept {name}{once}"));
+        // Which name it should be is for whoever has looked at them, and for nobody else, to say.
+        if proposal.of(Class::Review).next().is_some() {
+            next.push(format!(
+                "{command}{policy} --accept NAME     (one under REVIEW that you know to be needed)"
+            ));
         }
         next
     }
@@ -238,20 +240,14 @@ impl Subject {
             return Ok(exit::OK);
         }
         let old = self.replaced(path)?;
-        let before = old.and_then(|_| self.source.as_deref()).unwrap_or_default();
+        let before = old.and(self.source.as_deref()).unwrap_or_default();
         talk(diff(&path.display().to_string(), before, grown).trim_end());
         match replace(path, old, grown) {
             Ok(()) => {
                 talk(&format!("written: {}", shown(path)));
                 Ok(exit::OK)
             }
-            Err(Kept::Changed) => {
-                talk(&format!(
-                    "namegate: {} changed meanwhile, and is left alone; run this again",
-                    shown(path)
-                ));
-                Err(exit::FOUND)
-            }
+            Err(Kept::Changed) => Err(changed(path)),
             Err(Kept::Io(error)) => {
                 talk(&format!("namegate: {}: {error}", shown(path)));
                 Err(exit::SYSTEM)
@@ -269,16 +265,57 @@ impl Subject {
             return Ok(None);
         };
         let ours = self.source.as_deref().map(str::as_bytes);
-        if ours != Some(found.as_slice()) {
-            let file = shown(&self.file);
-            talk(&format!(
-                "namegate: {} is not the policy {file} that was judged by, and is left alone",
-                shown(path)
-            ));
-            return Err(exit::FOUND);
+        if ours == Some(found.as_slice()) {
+            return Ok(ours);
         }
-        Ok(ours)
+        if path == self.file {
+            return Err(changed(path));
+        }
+        let (path, file) = (shown(path), shown(&self.file));
+        talk(&format!(
+            "namegate: {path} is not the policy {file} that was judged by, and is left alone"
+        ));
+        Err(exit::FOUND)
     }
+}
+
+fn changed(path: &Path) -> u8 {
+    let path = shown(path);
+    talk(&format!(
+        "namegate: {path} changed meanwhile, and is left alone; run this again"
+    ));
+    exit::FOUND
+}
+
+/// What was typed that the next command needs again, but for the policy.
+fn typed(args: &SuggestArgs) -> String {
+    let logs = args.log.iter().map(|it| ("log", quoted(it)));
+    let search = args
+        .search
+        .iter()
+        .map(|it| ("search", quoted(Path::new(it))));
+    let since = args.since.map(|it| {
+        (
+            "since",
+            quoted(Path::new(&humantime::format_duration(it).to_string())),
+        )
+    });
+    let files = &args.files;
+    let text = |it: &String| quoted(Path::new(it));
+    let choice = [
+        files.config.as_ref().map(|it| ("config", quoted(it))),
+        files.policy_id.as_ref().map(|it| ("policy-id", text(it))),
+        files
+            .policy_name
+            .as_ref()
+            .map(|it| ("policy-name", text(it))),
+    ];
+    let all = logs
+        .chain(search)
+        .chain(since)
+        .chain(choice.into_iter().flatten());
+    all.map(|(flag, value)| format!(" --{flag} {value}"))
+        .collect()
 }
 
 /// A document where there was none. Its times are the log's, so that it depends on nothing else.

@@ -119,7 +119,16 @@ fn is_slip(a: &str, b: &str) -> bool {
         return false;
     }
     let slips = if shorter >= TWO_SLIPS_MIN { 2 } else { 1 };
-    a.len().abs_diff(b.len()) <= slips && strsim::osa_distance(a, b) <= slips
+    // A slip takes one kind of character away and brings another at most: most names need no closer look.
+    let kinds_apart = (kinds(a) ^ kinds(b)).count_ones() as usize;
+    a.len().abs_diff(b.len()) <= slips
+        && kinds_apart <= 2 * slips
+        && strsim::osa_distance(a, b) <= slips
+}
+
+/// Which characters there are, a bit for each.
+fn kinds(text: &str) -> u128 {
+    text.bytes().fold(0, |kinds, it| kinds | 1 << (it & 127))
 }
 
 #[cfg(test)]

@@ -39,6 +39,8 @@ pub struct Observation {
 pub struct Observations {
     seen: HashMap<Name, Seen>,
     left_out: u64,
+    /// Names that a policy allowed are among them, so one that is not was not asked for.
+    shows_allowed: bool,
 }
 
 /// What is known of one name's queries.
@@ -64,10 +66,12 @@ impl Observations {
             self.left_out = self.left_out.saturating_add(observation.count);
             return;
         }
+        let is_ours = matches!(reason, Some(Reason::SpecialUse | Reason::Local));
+        self.shows_allowed |= !is_ours && reason.is_some_and(|it| it.ruling() == Ruling::Allowed);
         let seen = self.seen.entry(observation.name).or_default();
         seen.types.extend(&observation.types);
         seen.add(observation.count, observation.first_ms, observation.last_ms);
-        seen.needs_policy |= !matches!(reason, Some(Reason::SpecialUse | Reason::Local));
+        seen.needs_policy |= !is_ours;
         if let Some(client) = observation.client
             && seen.clients.len() < CLIENTS_MAX
         {
@@ -83,6 +87,11 @@ impl Observations {
         let from = end.saturating_sub(span_ms);
         self.seen
             .retain(|_, seen| seen.last_ms.is_none_or(|it| it >= from));
+    }
+
+    /// Are queries among them that a policy allowed? A log of what was blocked has none, and does not show what is unused.
+    pub fn shows_allowed(&self) -> bool {
+        self.shows_allowed
     }
 
     /// Queries, of all names.

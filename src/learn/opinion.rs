@@ -13,7 +13,8 @@ use super::fold::{Asked, Suffixed, host};
 use super::proposal::Class;
 use crate::policy::Pattern;
 use crate::policy::domains::{
-    is_below, public_resolver, registrable, shared_suffix, special_domain, strange_script,
+    international, is_below, public_resolver, registrable, shared_suffix, special_domain,
+    strange_script,
 };
 use crate::wire::Type;
 
@@ -157,6 +158,10 @@ impl Context<'_> {
             let about = host(text).unwrap_or(text);
             let why = format!("a service record of {about}: its clients need this very name");
             return Opinion::review("service", why).near(about);
+        }
+        if let Some(shown) = international(text) {
+            let why = format!("an international name, shown as {shown}");
+            return Opinion::review("look_alike", why);
         }
         match self.known.owner(text) {
             Some(owner) => {

@@ -55,7 +55,7 @@ pub fn text(proposal: &Proposal, policy: &str, next: &[String], detail: Detail) 
 
 fn heading(proposal: &Proposal, policy: &str) -> String {
     let span = proposal.span_ms.map_or(String::new(), |(first, last)| {
-        format!(" in {}", minutes(last - first))
+        format!(" {}", minutes(last.saturating_sub(first)))
     });
     let mut text = format!(
         "Observed{span}: {}, {}; {} already allowed. Proposal for {policy}:\n\n",
@@ -74,7 +74,7 @@ fn heading(proposal: &Proposal, policy: &str) -> String {
 
 /// Whole minutes, rounded up.
 fn minutes(ms: u64) -> String {
-    let minutes = ms / 60_000 + 1;
+    let minutes = ms.div_ceil(60_000).max(1);
     match (minutes / 60, minutes % 60) {
         (0, minutes) => format!("{minutes} min"),
         (hours, 0) => format!("{hours} h"),

@@ -105,7 +105,9 @@ impl Suggester<'_> {
         self.wildcards();
         self.accept();
         self.companions();
-        self.unused();
+        if observations.shows_allowed() {
+            self.unused();
+        }
         self.proposal.items.sort_by(in_order);
     }
 
@@ -270,16 +272,28 @@ impl Suggester<'_> {
 
     /// What a person has looked at counts as needed.
     fn accept(&mut self) {
-        for pattern in self.current.accept {
+        let accept = self.current.accept;
+        let accept: Vec<&Pattern> = accept.iter().filter(|it| !self.has(it)).collect();
+        for pattern in accept {
             let mut items = self.proposal.items.iter_mut();
-            let item = items.find(|it| it.class == Class::Review && it.name == pattern.text());
-            match item {
+            match items.find(|it| it.class == Class::Review && it.name == pattern.text()) {
                 Some(item) => {
                     item.class = Class::Add;
                     item.why = format!("accepted; {}", item.why);
                 }
-                None => self.proposal.not_accepted.push(pattern.text().to_owned()),
+                None => {
+                    let name = pattern.text().to_owned();
+                    self.proposal.not_accepted.push(name);
+                }
             }
+        }
+    }
+
+    /// Does the policy allow what this pattern does, already?
+    fn has(&self, pattern: &Pattern) -> bool {
+        match pattern.is_wildcard() {
+            true => self.current.listed.iter().any(|it| it == *pattern),
+            false => self.allowed_by(&pattern.name()).is_some(),
         }
     }
 
@@ -426,13 +440,16 @@ fn wildcard(base: &str, family: &[Item]) -> Item {
 
 fn tunnel_text(tunnel: &Tunnel, seen: &Seen) -> String {
     let shape = &tunnel.shape;
-    let minutes = seen
-        .first_ms
-        .zip(seen.last_ms)
-        .map(|(first, last)| (last - first) / 60_000 + 1);
+    let span = seen.first_ms.zip(seen.last_ms);
+    let minutes = span.map(|(first, last)| last.saturating_sub(first).div_ceil(60_000).max(1));
     let span = minutes.map_or(String::new(), |it| format!(" in {it} min"));
+    let variety = if shape.is_varied() {
+        ", high entropy"
+    } else {
+        ""
+    };
     format!(
-        "{} different names{span}, {} of them within a minute, labels of up to {} characters: looks like data leaving through DNS",
+        "{} different names{span}, up to {} a minute, labels of up to {} characters{variety}: looks like data leaving through DNS",
         shape.names, shape.in_a_minute, shape.longest_label
     )
 }

@@ -25,8 +25,9 @@ const FLOOD_PAYLOAD_MEAN: usize = 8;
 /// A few names that are nearly all payload.
 const LONG_NAMES: usize = 5;
 const LONG_PAYLOAD_MEAN: usize = 60;
-/// More names than any service has, whatever they look like.
+/// More names than any service has, whatever they look like: in all, or within a minute.
 const MANY_NAMES: usize = 500;
+const BURST_NAMES: usize = 200;
 /// A deeper parent is told in place of one above it when it has this share of its names, in percent.
 const DEEPER_PERCENT: usize = 90;
 /// Parents that are told of one domain.
@@ -55,8 +56,13 @@ pub(super) struct Shape {
 }
 
 impl Shape {
+    /// Are the characters of about as many kinds as those of data?
+    pub(super) fn is_varied(&self) -> bool {
+        self.entropy >= ENTROPY_MIN
+    }
+
     fn is_tunnel(&self) -> bool {
-        let is_varied = self.entropy >= ENTROPY_MIN;
+        let is_varied = self.is_varied();
         let is_full = self.payload_mean >= PAYLOAD_MEAN && is_varied;
         (is_full && (self.in_a_minute >= FAST_NAMES || self.names >= SLOW_NAMES))
             || (self.in_a_minute >= FLOOD_NAMES
@@ -64,6 +70,8 @@ impl Shape {
                 && is_varied)
             || (self.names >= LONG_NAMES && self.payload_mean >= LONG_PAYLOAD_MEAN)
             || self.names >= MANY_NAMES
+            || self.in_a_minute >= BURST_NAMES
+            || self.in_a_minute >= BURST_NAMES
     }
 }
 
@@ -256,6 +264,8 @@ mod tests {
             &many(500, 60_000, |n| format!("n{n}.github.io")),
             &["github.io"],
         );
+        check(&many(200, 250, |n| format!("n{n}.evil.com")), &["evil.com"]);
+        check(&many(200, 250, |n| format!("n{n}.evil.com")), &["evil.com"]);
     }
 
     #[test]
@@ -275,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_minute_is_any_minute() {
-        let times = [0, 59_000, 61_000, 118_000, 200_000];
+        let times = [0, 59_000, 61_000, 119_000, 200_000];
         let names: Vec<Dated<'_>> = times.iter().map(|at| ("x", Some(*at))).collect();
         assert_eq!(busiest_minute(&names), 2);
     }

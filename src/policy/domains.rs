@@ -144,6 +144,12 @@ pub fn strange_script(name: &str) -> Option<String> {
     labels.find_map(label)
 }
 
+/// How a name with an `xn--` label is shown; none without one.
+pub fn international(name: &str) -> Option<String> {
+    let is_coded = name.split('.').any(|it| it.starts_with("xn--"));
+    is_coded.then(|| shown(&idna::domain_to_unicode(name).0))
+}
+
 /// The names above, the nearest first.
 pub fn above(name: &str) -> impl Iterator<Item = &str> {
     name.match_indices('.').map(|(at, _)| &name[at + 1..])

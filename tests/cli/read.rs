@@ -76,6 +76,7 @@ fn help() {
         "demo --help",
         "check --help",
         "explain --help",
+        "suggest --help",
         "policy new --help",
     ] {
         let words: Vec<&str> = args.split(' ').collect();
