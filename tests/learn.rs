@@ -13,6 +13,8 @@ use namegate::learn::{
 use namegate::policy::{Pattern, Policy, Select, read};
 use namegate::wire::Type;
 
+use proptest::prelude::*;
+
 use crate::support::document;
 
 /// What is proposed for observations beside a policy.
@@ -346,6 +348,16 @@ fn dots_and_odd_octets_inside_labels_make_no_known_name() {
     ] {
         asked(&[name]).adds_nothing();
     }
+    for name in [
+        "*.actions.githubusercontent.com",
+        "*.github.io",
+        "*.mycompany.com",
+    ] {
+        let mut seen = asked(&[name]);
+        seen.accept = vec![name];
+        seen.adds_nothing();
+        assert_eq!(seen.proposal().items[0].class, Class::Hidden, "{name}");
+    }
     // An escaped letter is that letter.
     asked(&["\\112ypi.org"]).check(&[
         "add pypi.org bundle",
@@ -564,6 +576,45 @@ fn accepting_opens_no_more_than_was_up_for_review() {
     ];
     seen.adds_nothing();
     assert_eq!(seen.proposal().not_accepted.len(), 5);
+}
+
+/// What bundles have: exact hosts, and bases below which names change.
+fn bundled(verb: &str) -> Vec<&'static str> {
+    let list = include_str!("../src/learn/data/bundles.list");
+    let rest = list
+        .lines()
+        .filter_map(|it| it.strip_prefix(verb)?.strip_prefix(' '));
+    rest.filter_map(|it| it.split(' ').next()).collect()
+}
+
+proptest! {
+    /// The whole promise: whatever is asked for, what is added of itself is a host of a bundle.
+    #[test]
+    fn what_is_added_is_a_host_of_a_bundle(
+        names in prop::collection::vec(
+            prop::collection::vec(
+                prop::sample::select(vec![
+                    "github", "com", "registry", "npmjs", "org", "pypi", "actions", "githubusercontent", "io", "evil",
+                    "_http", "_tcp", "deb", "debian", "*", "a\\.b", "x1y2z3w4", "xn--pypal-4ve", "files", "pythonhosted",
+                ]),
+                1..7,
+            ),
+            1..40,
+        ),
+        kind in prop::sample::select(vec![Type::A, Type::SRV, Type::TXT, Type::DS]),
+        count in prop::sample::select(vec![1, u64::MAX]),
+    ) {
+        let mut seen = asked(&[]);
+        for name in &names {
+            seen.query(&name.join("."), kind, count);
+        }
+        let (hosts, bases) = (bundled("host"), bundled("rotating"));
+        for pattern in seen.proposal().additions() {
+            let text = pattern.text();
+            let is_based = bases.iter().any(|it| text.strip_suffix(it).is_some_and(|it| it.ends_with('.')));
+            prop_assert!(hosts.contains(&text) || is_based, "{text}");
+        }
+    }
 }
 
 #[test]

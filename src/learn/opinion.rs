@@ -176,7 +176,8 @@ impl Context<'_> {
 /// By what it was asked for, and whether a policy could list it.
 fn by_use(text: &str, asked: &Asked) -> Option<Opinion> {
     let types = &asked.seen.types;
-    if Pattern::parse(text).is_err() {
+    // A star that was asked for is a label like any other, and would read as a wildcard.
+    if !asked.name.is_plain() || Pattern::parse(text).is_err() {
         return Some(Opinion::hidden("unlistable", "no policy can list it"));
     }
     if !asked.seen.needs_policy {
