@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every test there is: style, lints, documentation, cargo's tests, dig on real sockets, real clients in a namespace.
+# Every test there is: style, lints, documentation, cargo's tests, dig on real sockets, real clients and `exec` in
+# namespaces, doctor on machines with each fault.
 #
 #   tests/all.sh
 #
@@ -12,7 +13,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 # What the tests call, and where Debian has it. The header is libc's for the static lookups.
 TOOLS=(dig:bind9-dnsutils nsd:nsd ip:iproute2 curl:curl git:git python3:python3 node:nodejs musl-gcc:musl-tools
-    getent:libc-bin unshare:util-linux setpriv:util-linux)
+    getent:libc-bin unshare:util-linux setpriv:util-linux pgrep:procps setcap:libcap2-bin)
 
 main() {
     PATH=$PATH:/usr/sbin:/sbin
@@ -28,6 +29,8 @@ main() {
     cargo_tests
     suite dig
     suite clients
+    suite exec
+    suite doctor
     sum_up
 }
 

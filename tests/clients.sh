@@ -12,46 +12,21 @@ set -u -o pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")" || exit 1
 # shellcheck source-path=SCRIPTDIR source=lib/checks.sh
 source lib/checks.sh
+# shellcheck source=lib/box.sh
+source lib/box.sh
 
 # A client that takes longer hangs. Real ones need two seconds on a busy machine; a resolver that is silent costs them more.
 HANG_S=20
 WEB4=192.0.2.80
 WEB6=2001:db8::80
-NAMESPACES=(--net --mount --pid --fork --kill-child=TERM --mount-proc)
 HELLO='hello from an allowed name'
 
 main() {
     if [[ ${1:-} == --inside ]]; then
         inside
-        return
+    else
+        in_namespaces clients 'real clients in a namespace'
     fi
-    find_program
-    export NAMEGATE_BIN
-    local by
-    if ! by=$(way_in); then
-        open_suite clients
-        skip 'real clients in a namespace' 'no namespaces of our own: neither as we are, nor with sudo'
-        return
-    fi
-    # shellcheck disable=SC2086
-    $by "${NAMESPACES[@]}" -- "$BASH" "$PWD/clients.sh" --inside </dev/null &
-    # unshare itself is deaf to these; when it is gone, the kernel tells those inside to end.
-    trap 'kill -KILL $!' INT TERM
-    wait $!
-}
-
-# way_in: the command that makes namespaces here, if there is one.
-way_in() {
-    local by
-    for by in 'unshare' 'unshare --user --map-root-user' \
-        'sudo -n --preserve-env=NAMEGATE_BIN,NAMEGATE_TALLY,TMPDIR,PATH unshare'; do
-        # shellcheck disable=SC2086
-        if $by "${NAMESPACES[@]}" -- sh -c 'ip link set lo up' 2>/dev/null; then
-            echo "$by"
-            return
-        fi
-    done
-    return 1
 }
 
 # inside: all of it, in the namespaces.

@@ -230,6 +230,25 @@ fn a_search_list_is_known_by_two_names_or_by_being_told() {
 }
 
 #[test]
+fn the_resolvers_word_for_a_search_list_counts() {
+    let mut seen = asked(&[]);
+    seen.seen.add(&Observation {
+        name: "api.mycompany.com.corp.example.net"
+            .parse()
+            .expect("a name"),
+        types: vec![Type::A],
+        count: 1,
+        first_ms: None,
+        last_ms: None,
+        reason: Some(Reason::SearchSuffix),
+        client: None,
+    });
+    seen.check(&["hidden api.mycompany.com.corp.example.net search_suffix"]);
+    seen.query("api.mycompany.com.corp.example.net", Type::A, 1);
+    seen.check(&["review api.mycompany.com.corp.example.net unknown"]);
+}
+
+#[test]
 fn noise_stays_blocked() {
     asked(&[
         "o205451.ingest.us.sentry.io",

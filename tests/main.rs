@@ -8,7 +8,9 @@ mod support;
 
 mod alloc;
 mod cli;
+mod codes;
 mod deploy;
+mod docs;
 mod front;
 mod fuzz;
 mod learn;
@@ -21,3 +23,4 @@ mod telemetry;
 mod tidy;
 mod vectors;
 mod watch;
+mod words;

@@ -220,8 +220,8 @@ fn passes(road: &Arc<Road>, octets: &[u8], transport: Transport) -> bool {
     }
 }
 
-#[test]
-fn the_verdict_is_the_same_for_every_type_flag_transport_and_case() {
+#[tokio::test]
+async fn the_verdict_is_the_same_for_every_type_flag_transport_and_case() {
     let mut config = Config::default();
     config.log.queries = Queries::None;
     let road = road(&config, &[], Arc::new(Nobody));

@@ -96,7 +96,8 @@ fn every_link_leads_to_a_file() {
         .skip(1)
         .filter_map(|rest| rest.split(')').next())
     {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(target);
+        let file = target.split('#').next().unwrap_or_default();
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         assert!(path.exists(), "README.md links to {target}");
     }
 }

@@ -91,6 +91,7 @@ stories! {
     rd_is_no_matter,
     report_channel_goes_nowhere,
     search_list,
+    search_suffix,
     service_flags,
     special_any,
     special_beats_policy,

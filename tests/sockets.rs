@@ -87,6 +87,7 @@ fn reply(query: &[u8], rcode: u8, addresses: u16, with_opt: bool) -> Vec<u8> {
 async fn daemon(upstream: SocketAddr, change: impl FnOnce(&mut Config)) -> (Daemon, TempDir) {
     let dir = tempfile::tempdir().expect("a directory");
     let mut config = Config::default();
+    config.blocked.file = None;
     config.listen.addresses = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
     config.policy.file = dir.path().join("policy.json");
     config.zones.dir = dir.path().join("zones");

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use namegate::answer::{Desk, Outcome, Reason};
-use namegate::config::{Config, Log, Queries, Sink};
+use namegate::answer::{Desk, Outcome, Reason, Ruling};
+use namegate::config::{ClientIp, Config, Log, Queries, Sink};
+use namegate::front::{self, Client, Road as _, Step};
 use namegate::matcher::{Grant, Rule, Rules, Verdict};
 use namegate::policy::Pattern;
 use namegate::telemetry::http::{self, State};
@@ -21,6 +23,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::support::{OneAddress, live as live_policy, query, road_told};
+
 /// The rule of the one wildcard of a policy.
 fn rule() -> Rule {
     let pattern = Pattern::parse("*.npmjs.org").expect("a pattern");
@@ -31,7 +35,10 @@ fn rule() -> Rule {
     }
 }
 
-/// A query for `name` that ended for `reason`.
+/// How long every query took.
+const TOOK: Duration = Duration::from_micros(38);
+
+/// A query for `name` that has just ended for `reason`.
 fn done(name: &Name, reason: Reason) -> Done<'_> {
     Done {
         name: Some(name),
@@ -46,7 +53,8 @@ fn done(name: &Name, reason: Reason) -> Done<'_> {
         },
         rule: None,
         generation: 1,
-        took: Duration::from_micros(38),
+        began: Instant::now() - TOOK,
+        took: TOOK,
         ttl_s: None,
     }
 }
@@ -275,7 +283,10 @@ fn a_query_is_logged_with_the_policy_that_judged_it() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("queries.log");
     let telemetry = Telemetry::open(&log(Queries::All, &file)).expect("opened");
-    telemetry.policy_live(live(1, "*.npmjs.org"));
+    let first = live(1, "*.npmjs.org");
+    // As a query does that is still judged by it.
+    let judging = Arc::clone(&first.rules);
+    telemetry.policy_live(first);
     telemetry.policy_live(live(2, "*.pypi.org"));
     for generation in 1..=3 {
         telemetry.done(&Done {
@@ -284,6 +295,7 @@ fn a_query_is_logged_with_the_policy_that_judged_it() {
             ..done(&name("a.example"), Reason::Wildcard)
         });
     }
+    drop(judging);
     telemetry.close();
     let matched: Vec<Value> = records(&file)
         .iter()
@@ -294,6 +306,245 @@ fn a_query_is_logged_with_the_policy_that_judged_it() {
         matched,
         ["*.npmjs.org".into(), "*.pypi.org".into(), Value::Null]
     );
+}
+
+/// The records of queries.
+fn queries(file: &Path) -> Vec<Value> {
+    let mut records = records(file);
+    records.retain(|it| it["event"] == "dns.query");
+    records
+}
+
+#[test]
+fn a_name_that_is_not_listed_is_logged_with_the_nearest_pattern() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("queries.log");
+    let telemetry = Telemetry::open(&log(Queries::Blocked, &file)).expect("opened");
+    telemetry.policy_live(live(1, "*.npmjs.org"));
+    for (asked, reason) in [
+        ("npmjs.org", Reason::NotListed),
+        ("npmjs.org", Reason::NotListed),
+        ("evil.example", Reason::NotListed),
+        ("npmjs.org", Reason::Qtype),
+    ] {
+        telemetry.done(&done(&name(asked), reason));
+    }
+    telemetry.close();
+    let nearest: Vec<Value> = queries(&file)
+        .iter()
+        .map(|it| it["nearest"].clone())
+        .collect();
+    let pattern = || Value::from("*.npmjs.org");
+    assert_eq!(nearest, [pattern(), pattern(), Value::Null, Value::Null]);
+}
+
+#[tokio::test]
+async fn the_log_tells_the_ttl_that_the_reply_carried() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("queries.log");
+    let config = Config {
+        log: log(Queries::All, &file),
+        ..Config::default()
+    };
+    let telemetry = Arc::new(Telemetry::open(&config.log).expect("opened"));
+    let policy = live_policy(&config, &["github.com"]);
+    let road = road_told(&config, policy, Arc::new(OneAddress), telemetry.clone());
+    let client = Client {
+        address: "127.0.0.1:40000".parse().expect("an address"),
+        transport: front::Transport::Udp,
+    };
+    let asked = Instant::now();
+    for (name, kind, past_s) in [
+        ("github.com", Type::A, 0),
+        ("github.com", Type::ANY, 0),
+        ("github.com", Type(65280), 0),
+        ("evil.example", Type::A, 0),
+        ("github.com", Type::AXFR, 0),
+        // It was fetched a little after this began, and is a little less old than that.
+        ("github.com", Type::A, 20),
+    ] {
+        let (octets, mut out) = (query(name, kind, true), Vec::new());
+        let now = asked + Duration::from_secs(past_s);
+        if let Step::Later(pending) = road.answer_now(&octets, &client, now, &mut out) {
+            let ready = road.answer_later(pending).await;
+            road.finish(ready, &mut out);
+        }
+    }
+    telemetry.close();
+    let records = queries(&file);
+    let ttl = |it: &Value| it["ttl"].as_u64();
+    let mut ttls: Vec<Option<u64>> = records.iter().map(ttl).collect();
+    let aged = ttls.pop().flatten().expect("a TTL");
+    assert!((280..300).contains(&aged), "{aged}");
+    let expected = [Some(300), Some(3600), Some(5), Some(5), None];
+    assert_eq!(ttls, expected, "{records:#?}");
+}
+
+#[test]
+fn a_client_is_logged_as_far_as_the_operator_wants() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (client_ip, client, port) in [
+        (ClientIp::Full, Value::from("10.0.3.7"), Value::from(41822)),
+        (ClientIp::Prefix, "10.0.3.0/24".into(), Value::Null),
+        (ClientIp::None, Value::Null, Value::Null),
+    ] {
+        let file = dir.path().join(format!("{client_ip:?}.log"));
+        let log = Log {
+            client_ip,
+            ..log(Queries::All, &file)
+        };
+        let telemetry = Telemetry::open(&log).expect("opened");
+        telemetry.done(&done(&name("evil.example"), Reason::NotListed));
+        telemetry.close();
+        let record = &queries(&file)[0];
+        assert_eq!(
+            (&record["client"], &record["client_port"]),
+            (&client, &port)
+        );
+    }
+}
+
+#[test]
+fn a_collector_on_a_socket_may_come_and_go() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("socket");
+    let log = Log {
+        queries: Queries::All,
+        sink: Sink::Unix(path.clone()),
+        ..Config::default().log
+    };
+    let telemetry = Telemetry::open(&log).expect("nobody need listen yet");
+    let evil = name("evil.example");
+    telemetry.done(&done(&evil, Reason::NotListed));
+    wait_until(|| telemetry.status()["querylog"]["dropped"] == 2);
+    for _ in 0..2 {
+        let listener = UnixListener::bind(&path).expect("bound");
+        listener.set_nonblocking(true).expect("set");
+        // Whatever comes before the next look for the collector is lost, and counted.
+        let mut accepted = None;
+        wait_until(|| {
+            telemetry.done(&done(&evil, Reason::NotListed));
+            accepted = listener.accept().ok().map(|it| it.0);
+            accepted.is_some()
+        });
+        let mut lines = BufReader::new(accepted.expect("accepted"));
+        let mut line = String::new();
+        lines.get_ref().set_nonblocking(false).expect("set");
+        lines.read_line(&mut line).expect("a line");
+        let record: Value = serde_json::from_str(&line).expect("whole lines");
+        assert_eq!(record["name"], "evil.example");
+        fs::remove_file(&path).expect("removed");
+    }
+    check_counts(&telemetry);
+}
+
+/// What was logged was written or is counted as lost.
+#[track_caller]
+fn check_counts(telemetry: &Telemetry) {
+    telemetry.catch_up();
+    let status = telemetry.status();
+    let count = |it: &Value| it.as_u64().expect("a count");
+    let ended = count(&status["queries"]["blocked"]);
+    let kept = &status["querylog"];
+    let told = count(&kept["written"]) + count(&kept["dropped"]);
+    assert_eq!(told, ended + 1, "and the start: {status}");
+}
+
+#[test]
+fn the_box_can_read_what_was_blocked() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("blocked");
+    let read = || fs::read_to_string(&file).unwrap_or_default();
+    let telemetry = quiet();
+    telemetry.post_blocked(&file, "#platform-net");
+    wait_until(|| read().contains("(nothing was blocked lately)"));
+    telemetry.policy_live(live(1, "*.npmjs.org"));
+    telemetry.done(&done(&name("evil.example"), Reason::NotListed));
+    telemetry.done(&done(&name("github.com"), Reason::Exact));
+    // The daemon is as idle as can be, and the second in which it was written already is over some time.
+    wait_until(|| read().contains("  evil.example  A  x1     not_listed\n"));
+    assert!(read().contains("the network policy 'ci \"default\"' (generation 1)"));
+    assert!(read().contains("ask #platform-net to allow it"));
+    assert!(!read().contains("github.com"));
+}
+
+#[test]
+fn what_finds_no_room_on_its_way_to_the_trail_is_counted() {
+    let (reader, pipe) = io::pipe().expect("a pipe");
+    let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+    let telemetry = Telemetry::open(&log(Queries::All, Path::new(&path))).expect("opened");
+    drop(pipe);
+    let evil = name("evil.example");
+    // Nobody reads the log, so that its writer is stuck, and with it the way to the trail.
+    for _ in 0..10_000 {
+        telemetry.done(&done(&evil, Reason::NotListed));
+    }
+    let dropped = telemetry.status()["querylog"]["dropped"].as_u64();
+    let line = format!("namegate_trail_dropped_total {}", dropped.expect("a count"));
+    check(&telemetry.metrics(), &line);
+    drop(reader);
+    let seen = || {
+        telemetry
+            .sightings(|_| true)
+            .first()
+            .map_or(0, |it| it.count)
+    };
+    wait_until(|| seen() + dropped.unwrap_or(0) == 10_000);
+}
+
+#[test]
+fn rules_that_nobody_judges_by_are_freed() {
+    for queries in [Queries::All, Queries::None] {
+        let telemetry = Telemetry::open(&log(queries, Path::new("/dev/null"))).expect("opened");
+        let first = live(1, "*.npmjs.org");
+        let rules = Arc::downgrade(&first.rules);
+        let judging = Arc::clone(&first.rules);
+        telemetry.policy_live(first);
+        telemetry.policy_live(live(2, "*.pypi.org"));
+        telemetry.catch_up();
+        drop(judging);
+        assert!(rules.upgrade().is_some(), "a query was judged by them");
+        telemetry.catch_up();
+        assert!(rules.upgrade().is_none());
+    }
+}
+
+#[test]
+fn the_trail_shows_what_was_counted_before_it_was_asked() {
+    let telemetry = quiet();
+    for (owner, reason) in [
+        ("registry.npmjs.org", Reason::NotListed),
+        ("_http._tcp.deb.debian.org", Reason::NotListed),
+        ("github.com", Reason::Exact),
+    ] {
+        telemetry.done(&done(&name(owner), reason));
+        let seen = telemetry.sightings(|_| true);
+        assert!(owner.ends_with(&seen[0].name.to_string()), "{seen:?}");
+    }
+    let blocked = telemetry.sightings(|it| it.ruling == Ruling::Blocked);
+    let names: Vec<String> = blocked.iter().map(|it| it.name.to_string()).collect();
+    assert_eq!(names, ["deb.debian.org", "registry.npmjs.org"]);
+    check(&telemetry.metrics(), "namegate_trail_dropped_total 0");
+}
+
+#[tokio::test]
+async fn who_watches_sees_each_decision_as_it_comes() {
+    let telemetry = quiet();
+    telemetry.policy_live(live(1, "*.npmjs.org"));
+    telemetry.done(&done(&name("before.example"), Reason::NotListed));
+    telemetry.catch_up();
+    let mut decisions = telemetry.watch_decisions();
+    telemetry.done(&Done {
+        rule: Some(rule()),
+        ..done(&name("registry.npmjs.org"), Reason::Wildcard)
+    });
+    telemetry.done(&done(&name("evil.example"), Reason::NotListed));
+    let first = decisions.recv().await.expect("a decision");
+    assert_eq!(first.name.to_string(), "registry.npmjs.org");
+    assert_eq!(first.matched.as_deref(), Some("*.npmjs.org"));
+    assert_eq!(first.took, TOOK);
+    let second = decisions.recv().await.expect("a decision");
+    assert_eq!(second.outcome.reason, Reason::NotListed);
 }
 
 #[test]
@@ -316,6 +567,7 @@ fn blocked_logs_what_the_policy_denied_and_nothing_else() {
             "not_listed",
             "deny_all",
             "bad_label",
+            "search_suffix",
             "private_address",
             "qtype"
         ]
@@ -380,7 +632,7 @@ fn a_log_that_is_closed_drops_and_counts() {
 
 /// Waits for another thread; the caller's assertion is that it gets there at all.
 #[track_caller]
-fn wait_until(is_so: impl Fn() -> bool) {
+fn wait_until(mut is_so: impl FnMut() -> bool) {
     for _ in 0..1_000 {
         if is_so() {
             return;

@@ -181,7 +181,7 @@ fn conformance_rows_name_live_tests() {
         .chain(&sources("src"))
         .map(|(_, text)| text.as_str())
         .collect();
-    let scripts = ["tests/dig.sh", "tests/clients.sh"]
+    let scripts = ["tests/dig.sh", "tests/clients.sh", "tests/exec.sh"]
         .map(|file| fs::read_to_string(file).unwrap_or_default())
         .concat();
     let mut rows = 0;

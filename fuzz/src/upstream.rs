@@ -72,7 +72,7 @@ fn guarded(finding: &Finding) -> Option<&Sections> {
 }
 
 fn facts(message: &Message<'_>) -> HashSet<Fact> {
-    let fact = |it: Record<'_>| Some((it.owner, it.kind, it.spelled().ok()?));
+    let fact = |it: Record<'_>| Some((it.owner(), it.kind, it.spelled().ok()?));
     [Section::Answer, Section::Authority]
         .into_iter()
         .flat_map(|section| message.records(section))
@@ -127,7 +127,7 @@ fn heard(read: &Message<'_>, counts: [u16; 3]) -> Vec<Fact> {
         for record in read.records(section) {
             assert!(record.ttl_s <= CAPS.positive_s);
             let data = record.spelled().expect("a record of ours can be read");
-            facts.push((record.owner, record.kind, data));
+            facts.push((record.owner(), record.kind, data));
         }
         assert_eq!(facts.len() - before, usize::from(count));
     }

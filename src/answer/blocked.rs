@@ -4,7 +4,7 @@
 //! policy generation; writing one is a few copies. A denial never echoes a
 //! client's octets but its question, and never leaves the machine.
 
-use crate::matcher::Denial;
+use crate::matcher::{Denial, Why};
 use crate::wire::{Ede, Head, Query, Rcode, Section, Type, reply};
 
 /// MNAME and RNAME of every SOA of ours.
@@ -13,6 +13,8 @@ const SOA_NAMES: &[u8] = b"\x08namegate\x08internal\x00\x0Ahostmaster\x08namegat
 const SOA_TIMERS_S: [u32; 3] = [3600, 600, 86_400];
 /// The line of an extended error fits a terminal and a datagram (SPEC 5).
 const TEXT_OCTETS_MAX: usize = 160;
+/// What stands before the line about a name that a search list made: nobody meant it.
+const SEARCH: &str = "search_suffix: ";
 
 /// How one generation of the policy says no.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub struct Blocked {
     nodata_ancestors: bool,
     soa: Vec<u8>,
     text: Vec<u8>,
+    /// For names that a search list made.
+    search_text: Vec<u8>,
 }
 
 /// The size limits a reply has to keep.
@@ -50,8 +54,14 @@ impl Blocked {
             ttl_s,
             nodata_ancestors,
             soa,
-            text: text(name, generation, contact),
+            text: text("", name, generation, contact),
+            search_text: text(SEARCH, name, generation, contact),
         }
+    }
+
+    /// The TTL of every record in it, seconds.
+    pub fn ttl_s(&self) -> u32 {
+        self.ttl_s
     }
 
     /// Writes the denial of a name (SPEC 5). Returns its code.
@@ -69,7 +79,11 @@ impl Blocked {
         } else {
             usize::from(denial.encloser_at)
         };
-        self.write(query, rcode, owner_at, &self.text, room, out);
+        let text = match denial.why {
+            Why::NotListed | Why::DenyAll | Why::BadLabel => &self.text,
+            Why::SearchSuffix => &self.search_text,
+        };
+        self.write(query, rcode, owner_at, text, room, out);
         rcode
     }
 
@@ -123,8 +137,8 @@ impl Blocked {
     }
 }
 
-/// The line for the extended error, in ASCII, the policy's name cut where it would be too long.
-fn text(name: &str, generation: u32, contact: &str) -> Vec<u8> {
+/// The line for the extended error, in ASCII, `about` first, the policy's name cut where it would be too long.
+fn text(about: &str, name: &str, generation: u32, contact: &str) -> Vec<u8> {
     let ascii = |text: &str| -> String {
         text.chars()
             .map(|c| {
@@ -142,7 +156,7 @@ fn text(name: &str, generation: u32, contact: &str) -> Vec<u8> {
     };
     let around = |name: &str| {
         format!(
-            "not in allowed_hostnames of policy '{name}' generation {generation}; \
+            "{about}not in allowed_hostnames of policy '{name}' generation {generation}; \
              this is deliberate, retrying will not help{ask}"
         )
     };
@@ -166,7 +180,7 @@ mod tests {
             (long.as_str(), "#platform"),
             ("ci", long.as_str()),
         ] {
-            let line = text(name, u32::MAX, contact);
+            let line = text(SEARCH, name, u32::MAX, contact);
             assert!(
                 line.len() <= TEXT_OCTETS_MAX && line.is_ascii(),
                 "{}",
@@ -174,7 +188,7 @@ mod tests {
             );
         }
         assert_eq!(
-            String::from_utf8_lossy(&text("ci", 7, "#net")),
+            String::from_utf8_lossy(&text("", "ci", 7, "#net")),
             "not in allowed_hostnames of policy 'ci' generation 7; this is deliberate, retrying will not help; ask #net"
         );
     }

@@ -198,22 +198,25 @@ impl Trail {
     fn keep_link(&mut self, message: &Message<'_>) -> Result<Option<Name>, Astray> {
         let here = self.here();
         let is_dname = |record: &Record<'_>| {
-            record.kind == Type::DNAME && here != record.owner && here.is_at_or_below(&record.owner)
+            record.kind == Type::DNAME
+                && !record.is_of(&here)
+                && here.is_at_or_below(&record.owner())
         };
         // RFC 6672 §3.1: a DNAME comes with the CNAME that it makes; one of them may be missing.
         let dname = answers(message).find(is_dname);
         if let Some(dname) = &dname {
-            self.keep_set(message, dname.owner, Type::DNAME)?;
+            self.keep_set(message, dname.owner(), Type::DNAME)?;
         }
         if let Some(cname) =
-            answers(message).find(|record| record.owner == here && record.kind == Type::CNAME)
+            answers(message).find(|record| record.kind == Type::CNAME && record.is_of(&here))
         {
             self.keep(Section::Answer, &[&cname], cname.ttl_s)?;
             self.keep_signatures(message, Section::Answer, here, Type::CNAME)?;
             return Ok(Some(cname.target()?));
         }
         let Some(dname) = dname else { return Ok(None) };
-        let target = moved(&here, &dname.owner, &dname.target()?).ok_or(Malformed::NameTooLong)?;
+        let target =
+            moved(&here, &dname.owner(), &dname.target()?).ok_or(Malformed::NameTooLong)?;
         let ttl_s = dname.ttl_s.min(self.caps.positive_s);
         for sections in self.both() {
             sections.push_data(Section::Answer, &here, Type::CNAME, ttl_s, target.octets())?;
@@ -228,7 +231,7 @@ impl Trail {
         owner: Name,
         kind: Type,
     ) -> Result<usize, Astray> {
-        let of_set = |record: &Record<'_>| record.owner == owner && record.kind == kind;
+        let of_set = |record: &Record<'_>| record.kind == kind && record.is_of(&owner);
         let mut set: Vec<Record<'_>> = answers(message).filter(of_set).collect();
         if set.len() > 1 {
             set = without_doubles(set)?;
@@ -267,12 +270,18 @@ impl Trail {
                 (Seen::Clean, Some(guarded)) => guarded.push(Section::Answer, record, ttl_s)?,
                 (Seen::Without(data), guarded) => {
                     let guarded = guarded.as_mut().expect("it was put there above");
-                    guarded.push_data(Section::Answer, &record.owner, record.kind, ttl_s, &data)?;
+                    guarded.push_data(
+                        Section::Answer,
+                        &record.owner(),
+                        record.kind,
+                        ttl_s,
+                        &data,
+                    )?;
                 }
             }
             self.left += 1;
         }
-        let owner = set[0].owner;
+        let owner = set[0].owner();
         for signature in self.signatures(message, Section::Answer, owner, self.kind) {
             let ttl_s = self.cap(signature.ttl_s);
             self.said.push(Section::Answer, &signature, ttl_s)?;
@@ -288,7 +297,7 @@ impl Trail {
         let here = self.here();
         let is_soa = |record: &Record<'_>| {
             record.kind == Type::SOA
-                && here.is_at_or_below(&record.owner)
+                && here.is_at_or_below(&record.owner())
                 && record.spelled().is_ok()
         };
         let Some(soa) = authorities(message).find(is_soa) else {
@@ -297,12 +306,12 @@ impl Trail {
         let minimum_s = soa.soa_minimum_s().ok_or(Malformed::BadData)?;
         let ttl_s = soa.ttl_s.min(minimum_s).min(self.caps.negative_s);
         self.keep(Section::Authority, &[&soa], ttl_s)?;
-        self.keep_signatures(message, Section::Authority, soa.owner, Type::SOA)?;
+        self.keep_signatures(message, Section::Authority, soa.owner(), Type::SOA)?;
         if self.dnssec_ok {
             let is_proof = |it: &Record<'_>| matches!(it.kind, Type::NSEC | Type::NSEC3);
             for proof in authorities(message).filter(is_proof).take(PROOFS_MAX) {
                 self.keep(Section::Authority, &[&proof], proof.ttl_s.min(ttl_s))?;
-                self.keep_signatures(message, Section::Authority, proof.owner, proof.kind)?;
+                self.keep_signatures(message, Section::Authority, proof.owner(), proof.kind)?;
             }
         }
         self.ttl_s = self.ttl_s.min(ttl_s);
@@ -333,7 +342,7 @@ impl Trail {
         let covers =
             |record: &Record<'_>| record.data().first_chunk() == Some(&covered.0.to_be_bytes());
         let is_it = |record: &Record<'_>| {
-            record.kind == Type::RRSIG && record.owner == owner && covers(record)
+            record.kind == Type::RRSIG && record.is_of(&owner) && covers(record)
         };
         match self.dnssec_ok {
             true => message.records(section).filter(is_it).collect(),

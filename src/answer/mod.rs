@@ -101,6 +101,8 @@ pub enum Reason {
     DenyAll,
     /// A label with an octet outside `[A-Za-z0-9_-]`.
     BadLabel,
+    /// A search list's ending behind a name that stands for itself.
+    SearchSuffix,
     /// No address was left after the private ones were removed.
     PrivateAddress,
     /// A special-use name.
@@ -129,7 +131,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for tables over them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Exact,
         Self::Wildcard,
         Self::AllowAll,
@@ -143,6 +145,7 @@ impl Reason {
         Self::NotListed,
         Self::DenyAll,
         Self::BadLabel,
+        Self::SearchSuffix,
         Self::PrivateAddress,
         Self::SpecialUse,
         Self::Qtype,
@@ -173,6 +176,7 @@ impl Reason {
             Self::NotListed => (Ruling::Blocked, "not_listed"),
             Self::DenyAll => (Ruling::Blocked, "deny_all"),
             Self::BadLabel => (Ruling::Blocked, "bad_label"),
+            Self::SearchSuffix => (Ruling::Blocked, "search_suffix"),
             Self::PrivateAddress => (Ruling::Blocked, "private_address"),
             Self::SpecialUse => (Ruling::Allowed, "special_use"),
             Self::Qtype => (Ruling::Blocked, "qtype"),

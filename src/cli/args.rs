@@ -1,11 +1,14 @@
 //! What can be typed.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
+use super::generate::GenCommand;
+use super::policy::PolicyCommand;
 use crate::config::Flags;
 use crate::policy::Pattern;
 
@@ -49,6 +52,14 @@ pub(super) enum Command {
     /// Starts the real resolver with a policy and an internet of its own on loopback, asks it some
     /// questions, edits the policy, shows how soon that counts, and goes on serving until Ctrl-C.
     Demo(DemoArgs),
+    /// Run one command under a policy; the machine's settings stay as they are
+    ///
+    /// The command gets a resolver of its own for as long as it runs, and sees a resolv.conf and an
+    /// nsswitch.conf that name no other; everybody else on the machine keeps theirs. When it has ended, the
+    /// names that were blocked are told on standard error, with the flag that would allow them. Its exit
+    /// code is passed on.
+    #[command(after_help = EXEC_HELP, override_usage = EXEC_USAGE)]
+    Exec(ExecArgs),
     /// Validate the configuration and the policy
     ///
     /// Every finding is shown at its line, errors and warnings alike, and the zone files are read. Exit codes:
@@ -58,22 +69,42 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Would this name resolve, and why
     ///
-    /// Judges names as the resolver would, without sending anything. Exit codes: 0 all are allowed, 1 one
-    /// is blocked, 65 the policy is refused, 66 there is none, 78 the configuration is refused.
+    /// Judges names as the resolver would, without sending anything. The code of a diagnostic (NP012) in
+    /// place of a name is told what it means, with an example and the remedy. Exit codes: 0 all are allowed,
+    /// 1 one is blocked, 65 the policy is refused, 66 there is none, 78 the configuration is refused.
     #[command(alias = "why")]
     Explain(ExplainArgs),
+    /// Is this machine really using it, and what goes around it
+    ///
+    /// Looks at resolv.conf, nsswitch.conf, port 53, other resolvers, the policy file and the system's limits, asks
+    /// the servers it finds for a name that no policy lists, and says what is wrong and what mends it. It changes
+    /// nothing, runs as any user, and says what that user cannot see. Exit codes: 0 nothing fails, 1 something does,
+    /// 78 the configuration is refused.
+    Doctor(DoctorArgs),
     /// Turn observed lookups into a proposal for the policy
     ///
     /// Reads query logs, holds what was asked against the policy, and says what to add, what to look at, and what
     /// to keep blocked. Nothing is written without --write, and nothing is added that is not a host of a known tool
-    /// or accepted by name. Exit codes: 0 done, 1 the file changed meanwhile or is another one, 2 usage, 65 the
-    /// policy is refused, 66 a file is missing, 71 it cannot be written, 78 the configuration is refused.
+    /// or accepted by name. Exit codes: 0 done, 2 usage, 65 the
+    /// policy is refused, 66 a file is missing, 71 it changed meanwhile or cannot be written, 77 no permission, 78 the configuration is refused.
     #[command(after_help = SUGGEST_HELP)]
     Suggest(SuggestArgs),
     /// Work with policy documents
     Policy {
         #[command(subcommand)]
         command: PolicyCommand,
+    },
+    /// How `exec` starts a command in a namespace of its own
+    #[command(name = "__child", hide = true)]
+    Child(ChildArgs),
+    /// How `exec` holds that namespace's files in place
+    #[command(name = "__lay", hide = true)]
+    Lay(LayArgs),
+    /// Print shell completions and man pages
+    #[command(hide = true)]
+    Gen {
+        #[command(subcommand)]
+        command: GenCommand,
     },
 }
 
@@ -93,6 +124,127 @@ A log that shows all that is needed has log.queries = \"all\", or \"blocked\" wh
 
   namegate suggest --log query.jsonl --policy policy.json
   namegate suggest --log query.jsonl --accept api.example.com --write policy.json";
+
+const EXEC_USAGE: &str = "\
+namegate exec --allow <LIST> [OPTIONS] -- <COMMAND> [ARGS]...
+       namegate exec --policy <FILE> [OPTIONS] -- <COMMAND> [ARGS]...";
+
+const EXEC_HELP: &str = "\
+It takes root: with sudo, the command still runs as you (in a root shell that sudo has opened, say
+--user root). Or no root, where the kernel has user namespaces and lets you listen on port 53
+(sysctl net.ipv4.ip_unprivileged_port_start=53, or setcap cap_net_bind_service=+ep on this
+program); then sudo, su and their kin do not work inside.
+
+It filters names. It does not stop a program that connects to an IP address, or that asks another
+resolver: by its address, over HTTPS (DNS over HTTPS), or systemd-resolved over its bus; nor a name
+in /etc/hosts; nor, as root, a program that undoes its mounts. Where that matters, a packet filter
+outside the box closes it: deploy/resolv.conf/README.md, under What this does not stop. What the
+command leaves running when it ends has no resolver any more.
+
+Exit codes: the command's own, or 128 and the number of the signal that ended it; 126 and 127 as of
+a shell; 1 when --fail-fast stopped it and it said 0. Before it runs: 2 usage, 65 bad policy,
+66 file missing, 69 no upstream, 71 no free address or no place for its files, 77 no permission,
+78 bad configuration.
+
+  sudo namegate exec --allow 'github.com,*.npmjs.org' -- npm ci
+  sudo namegate exec --policy ci.json --audit --report json --report-file seen.json -- make test";
+
+#[derive(Debug, Args)]
+pub(super) struct ExecArgs {
+    /// Hostnames to allow, with commas between: github.com is that name, '*.npmjs.org' every name below
+    /// npmjs.org; may be repeated
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        required_unless_present = "policy",
+        conflicts_with = "policy"
+    )]
+    pub allow: Vec<String>,
+    /// Policy file, a NetworkPolicy as JSON, as it is at the start: the command may be able to edit it
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Which policy, when the file is the API's list response
+    #[arg(long, value_name = "ID", requires = "policy")]
+    pub policy_id: Option<String>,
+    /// The same, by name
+    #[arg(long, value_name = "NAME", requires = "policy")]
+    pub policy_name: Option<String>,
+    /// Configuration file [default: /etc/namegate/config.toml, which may be missing]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Resolver to ask: system, udp://ADDR or tcp://ADDR; may be repeated [default: system]
+    #[arg(long, value_name = "URL")]
+    pub upstream: Vec<String>,
+    /// Let every name resolve, and tell which would have been blocked
+    #[arg(long)]
+    pub audit: bool,
+    /// Stop the command, and all it has started, at the first name that is blocked
+    #[arg(long, conflicts_with = "audit")]
+    pub fail_fast: bool,
+    /// Who runs the command, by name or number [default: who called sudo, else who we are]
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Tell what was blocked as Markdown or JSON, also when it is nothing; on standard error
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub report: Option<ReportFormat>,
+    /// Append the report to this file ("$GITHUB_STEP_SUMMARY"), and keep the text on standard error
+    #[arg(long, value_name = "FILE", requires = "report")]
+    pub report_file: Option<PathBuf>,
+    /// Append a record of every query to this file, as JSON Lines
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// Nothing on standard error about what was blocked
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+impl ExecArgs {
+    pub(super) fn flags(&self) -> Flags {
+        Flags {
+            config: self.config.clone(),
+            policy: self.policy.clone(),
+            policy_id: self.policy_id.clone(),
+            policy_name: self.policy_name.clone(),
+            upstream: self.upstream.clone(),
+            ..Flags::default()
+        }
+    }
+}
+
+/// What a report is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReportFormat {
+    /// For the summary of a workflow's step
+    Md,
+    /// For programs, one object
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ChildArgs {
+    #[arg(long)]
+    pub dir: PathBuf,
+    #[arg(long)]
+    pub uid: Option<u32>,
+    #[arg(long)]
+    pub gid: Option<u32>,
+    #[arg(long, value_delimiter = ',')]
+    pub groups: Vec<u32>,
+    #[arg(required = true, last = true)]
+    pub command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LayArgs {
+    #[arg(long)]
+    pub dir: PathBuf,
+    #[arg(long)]
+    pub joins_users: bool,
+}
 
 #[derive(Debug, Args)]
 pub(super) struct Files {
@@ -199,7 +351,7 @@ pub(super) enum Format {
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
-    /// Names to judge
+    /// Names to judge, or codes of diagnostics
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<String>,
     /// Type that would be asked for
@@ -250,23 +402,16 @@ pub(super) struct SuggestArgs {
     pub write: Option<PathBuf>,
 }
 
-#[derive(Debug, Subcommand)]
-pub(super) enum PolicyCommand {
-    /// Print a complete policy document
-    ///
-    ///   namegate policy new --name ci --allow github.com '*.npmjs.org' > policy.json
-    #[command(verbatim_doc_comment)]
-    New(NewArgs),
-}
-
 #[derive(Debug, Args)]
-pub(super) struct NewArgs {
-    /// The policy's name
+pub(super) struct DoctorArgs {
+    #[command(flatten)]
+    pub files: Files,
+    /// Send nothing to another machine: upstreams are not asked, public resolvers not tried
     #[arg(long)]
-    pub name: String,
-    /// Hostnames to allow: github.com is that name, '*.npmjs.org' every name below npmjs.org
-    #[arg(long, value_name = "LIST", num_args = 1.., value_delimiter = ',')]
-    pub allow: Vec<String>,
+    pub no_network: bool,
+    /// What the findings are written as
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub format: Format,
 }
 
 fn pattern(text: &str) -> Result<Pattern, String> {

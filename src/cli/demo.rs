@@ -177,6 +177,7 @@ fn internet_config(room: &Room) -> Config {
     config.listen.addresses = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
     config.policy.file = room.0.join("internet-has-no-policy.json");
     config.policy.on_missing = AtStart::DenyAll;
+    config.blocked.file = None;
     config.zones.dir = room.zones();
     config.upstream.servers = Vec::new();
     config.log.queries = Queries::None;
@@ -189,6 +190,7 @@ async fn start(args: &DemoArgs, room: &Room, internet: SocketAddr) -> Result<Dae
     let mut config = Config::default();
     config.listen.addresses = vec![args.listen];
     config.policy.file = room.policy();
+    config.blocked.file = None;
     config.zones.dir = room.no_zones();
     config.upstream.servers = vec![Server::Udp(internet)];
     config.log.queries = Queries::None;

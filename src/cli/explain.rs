@@ -4,13 +4,15 @@ use serde_json::{Value, json};
 
 use super::args::{ExplainArgs, Format};
 use super::ask::{Said, query};
-use super::{configuration, exit, fail, printable, say, talk, talk_of};
+use super::{accept, configuration, exit, fail, printable, read_policy, say, usage};
 use crate::answer::Reason;
 use crate::answer::special::{Hit, Special};
 use crate::config::{Ancestors, Config, Types};
-use crate::daemon::{Grants, StartError, compile, local_zones, reason, select_of};
-use crate::matcher::{Denial, Grant, Kinship, Near, Rule, Rules, Verdict, Why};
-use crate::policy::{self, Accepted, Diagnostics, Pattern};
+use crate::daemon::{
+    Grants, StartError, compile, local_zones, reason, reason_denied, search_suffixes, select_of,
+};
+use crate::matcher::{Denial, Grant, Kinship, Near, Rule, Rules, SearchSuffixes, Verdict, Why};
+use crate::policy::{self, Accepted, Code, Diagnostics, Pattern};
 use crate::wire::{MESSAGE_OCTETS_MAX, Name, Query, Type, UDP_OCTETS};
 
 /// Remarks of `check` about a pattern that allows more than it seems to.
@@ -30,22 +32,59 @@ pub(super) fn explain(args: &ExplainArgs, color: clap::ColorChoice) -> u8 {
 }
 
 fn explained(args: &ExplainArgs, color: clap::ColorChoice) -> Result<bool, u8> {
+    let (codes, typed): (Vec<&String>, _) = args.names.iter().partition(|it| is_code(it));
+    explain_codes(&codes, args.format)?;
+    if typed.is_empty() {
+        return Ok(true);
+    }
     let kind = kind_of(&args.kind)?;
-    let names = args.names.iter().map(|name| name_of(name));
+    let names = typed.iter().map(|name| name_of(name));
     let names: Vec<Name> = names.collect::<Result<_, _>>()?;
     let config = configuration(&args.files.flags())?;
     let judge = Judge::open(config, color)?;
     let mut all_allowed = true;
-    for (i, (name, typed)) in names.iter().zip(&args.names).enumerate() {
+    for (i, (name, typed)) in names.iter().zip(typed).enumerate() {
         let opinion = judge.opinion(name, typed, kind);
         all_allowed &= opinion.allowed;
-        let gap = if i > 0 { "\n" } else { "" };
+        let gap = if i + codes.len() > 0 { "\n" } else { "" };
         match args.format {
             Format::Text => say(&format!("{gap}{}", judge.text(&opinion))),
             Format::Json => say(&format!("{}\n", judge.json(&opinion))),
         }
     }
     Ok(all_allowed)
+}
+
+/// `NP012` is no name that a policy could list, so it is the code of a diagnostic.
+fn is_code(text: &str) -> bool {
+    let digits = text.get(..2).filter(|it| it.eq_ignore_ascii_case("NP"));
+    digits.is_some() && text.len() == 5 && text[2..].bytes().all(|it| it.is_ascii_digit())
+}
+
+/// Tells what codes mean; a policy is not read for that.
+fn explain_codes(names: &[&String], format: Format) -> Result<(), u8> {
+    for (i, name) in names.iter().enumerate() {
+        let unknown = || usage(&format!("there is no code {name}; docs/codes.md has all"));
+        let code = Code::find(name).ok_or_else(unknown)?;
+        let gap = if i > 0 { "\n" } else { "" };
+        match format {
+            Format::Text => say(&format!("{gap}{}", code.text())),
+            Format::Json => say(&format!("{}\n", code_json(code))),
+        }
+    }
+    Ok(())
+}
+
+fn code_json(code: &Code) -> Value {
+    json!({
+        "v": 1,
+        "code": code.code,
+        "severity": code.severity.word(),
+        "title": code.title,
+        "meaning": code.meaning,
+        "example": code.example,
+        "remedy": code.remedy,
+    })
 }
 
 /// ANY has an answer; the other types that no record has are refused or malformed, whatever the name.
@@ -56,37 +95,34 @@ fn kind_of(text: &str) -> Result<Type, u8> {
     }
 }
 
-fn usage(message: &str) -> u8 {
-    talk(&format!("error: {message}"));
-    exit::USAGE
-}
-
 fn name_of(text: &str) -> Result<Name, u8> {
     text.parse()
         .map_err(|error| usage(&format!("{text:?} is not a name: {error}")))
 }
 
 /// What the server would judge by, read and compiled as the server does it.
-struct Judge {
+pub(super) struct Judge {
     config: Config,
-    accepted: Accepted,
+    pub(super) accepted: Accepted,
     /// What is worth a thought about the policy's patterns.
     remarks: Diagnostics,
-    rules: Rules,
+    pub(super) rules: Rules,
     special: Special,
+    /// The endings of search lists.
+    search: SearchSuffixes,
     /// The names of the local zones.
     zones: Vec<Name>,
 }
 
 /// What is thought of a name.
-struct Opinion {
+pub(super) struct Opinion {
     name: Name,
     kind: Type,
-    allowed: bool,
-    reason: Reason,
+    pub(super) allowed: bool,
+    pub(super) reason: Reason,
     /// The answer, where it is known without asking.
     answer: Option<String>,
-    rule: Option<Rule>,
+    pub(super) rule: Option<Rule>,
     nearest: Vec<Near>,
     /// Why no policy can list this name, and what is meant perhaps.
     unlistable: Option<String>,
@@ -110,30 +146,38 @@ impl Opinion {
 
 impl Judge {
     /// Reads the policy; tells what is wrong with it and returns the exit code when it cannot.
-    fn open(config: Config, color: clap::ColorChoice) -> Result<Self, u8> {
+    pub(super) fn open(config: Config, color: clap::ColorChoice) -> Result<Self, u8> {
         let file = config.policy.file.display().to_string();
-        let source = std::fs::read(&config.policy.file).map_err(|error| {
-            let file = config.policy.file.clone();
-            fail(&StartError::PolicyMissing { file, error })
-        })?;
+        let source = read_policy(&config)?;
         let select = select_of(&config);
-        let accepted = policy::read(&file, &source, &select).map_err(|diagnostics| {
-            talk_of(&diagnostics, color);
-            exit::BAD_POLICY
-        })?;
+        let accepted = accept(&config, &source, color)?;
         let grants = Grants::of(&config).map_err(|bad| fail(&StartError::Patterns(bad)))?;
         Ok(Self {
             zones: local_zones(&config).map_err(|error| fail(&error))?,
             remarks: policy::lint(&file, &source, &accepted, &select),
             rules: compile(&accepted.policy, &config, &grants),
             special: Special::new(),
+            search: search_suffixes(&config),
             config,
             accepted,
         })
     }
 
-    /// Judges a name on the road that a query takes: local zones, special names, the policy, then the type.
+    /// What [`Self::judge`] says of a name, and what is near to it where it is blocked.
     fn opinion(&self, name: &Name, typed: &str, kind: Type) -> Opinion {
+        let opinion = self.judge(name, kind);
+        if opinion.allowed || opinion.rule.is_some() {
+            return opinion;
+        }
+        Opinion {
+            nearest: self.rules.nearest(name),
+            unlistable: unlistable(typed),
+            ..opinion
+        }
+    }
+
+    /// Judges a name on the road that a query takes: local zones, special names, the policy, then the type.
+    pub(super) fn judge(&self, name: &Name, kind: Type) -> Opinion {
         let opinion = Opinion::of(name, kind);
         let zones = self.zones.iter().filter(|zone| name.is_at_or_below(zone));
         if let Some(zone) = zones.max_by_key(|zone| zone.labels().count()) {
@@ -155,7 +199,7 @@ impl Judge {
                 reason: Reason::DnssecAncestor,
                 ..opinion
             },
-            Verdict::Deny(denial) => self.of_denied(denial, name, typed, kind),
+            Verdict::Deny(denial) => self.of_denied(denial, name, kind),
         }
     }
 
@@ -165,7 +209,11 @@ impl Judge {
             Types::Listed(types) => opinion.kind == Type::ANY || types.contains(&opinion.kind),
         };
         if is_served {
-            let (reason, rule) = (reason(rule), Some(rule));
+            let reason = match opinion.kind {
+                Type::ANY => Reason::Any,
+                _ => reason(rule),
+            };
+            let rule = Some(rule);
             return Opinion {
                 reason,
                 rule,
@@ -181,23 +229,18 @@ impl Judge {
         }
     }
 
-    fn of_denied(&self, denial: Denial, name: &Name, typed: &str, kind: Type) -> Opinion {
+    fn of_denied(&self, denial: Denial, name: &Name, kind: Type) -> Opinion {
+        let denial = self.search.recognise(name, denial);
         let blocked = &self.config.blocked;
         let exists = denial.is_ancestor && blocked.ancestors == Ancestors::Nodata;
         let rcode = if exists { "NODATA" } else { "NXDOMAIN" };
         Opinion {
             allowed: false,
-            reason: match denial.why {
-                Why::NotListed => Reason::NotListed,
-                Why::DenyAll => Reason::DenyAll,
-                Why::BadLabel => Reason::BadLabel,
-            },
+            reason: reason_denied(denial.why),
             answer: Some(format!(
                 "{rcode}, EDE 15 \"Blocked\", negative TTL {} s",
                 blocked.ttl_s
             )),
-            nearest: self.rules.nearest(name),
-            unlistable: unlistable(typed),
             ..Opinion::of(name, kind)
         }
     }
@@ -211,7 +254,7 @@ impl Judge {
     }
 
     /// The line of a pattern of the policy; those of the configuration have none here.
-    fn line(&self, rule: Rule) -> Option<u32> {
+    pub(super) fn line(&self, rule: Rule) -> Option<u32> {
         (rule.grant == Grant::Listed)
             .then(|| self.accepted.lines.get(rule.index as usize).copied())?
     }
@@ -240,6 +283,7 @@ impl Judge {
                 self.config.policy.file.display()
             ),
         );
+        line("reason", opinion.reason.word());
         line("rule", &self.rule_text(opinion));
         for label in self.cautions(opinion.rule) {
             line("caution", label);
@@ -257,7 +301,7 @@ impl Judge {
         text
     }
 
-    fn rule_text(&self, opinion: &Opinion) -> String {
+    pub(super) fn rule_text(&self, opinion: &Opinion) -> String {
         let rule = opinion.rule;
         let pattern = rule.and_then(|rule| self.rules.pattern(rule));
         let at = rule.map_or(String::new(), |rule| self.at(rule));
@@ -276,6 +320,9 @@ impl Judge {
                 "the name is allowed; type {} is not forwarded (guard.types)",
                 opinion.kind
             ),
+            (Reason::Any, Some(pattern)) => {
+                format!("{pattern}{at}   answered here, never forwarded (RFC 8482)")
+            }
             (Reason::Wildcard, Some(pattern)) => format!("{pattern}{at}   wildcard, any depth"),
             (Reason::Exact, Some(pattern)) => format!("{pattern}{at}   exact"),
             (Reason::AllowAll, _) => "allow_all is true".to_owned(),
@@ -284,6 +331,9 @@ impl Judge {
                 format!("{pattern}   {grant}")
             }
             (Reason::DenyAll, None) => "the policy allows nothing".to_owned(),
+            (Reason::SearchSuffix, None) => {
+                "none matches; a search list put an ending behind a name".to_owned()
+            }
             (Reason::BadLabel, None) => "a label holds an octet outside A-Z a-z 0-9 - _".to_owned(),
             (_, None) => match self.patterns() {
                 1 => "the 1 pattern does not match".to_owned(),
@@ -324,6 +374,9 @@ impl Judge {
         }
         if opinion.reason == Reason::BadLabel {
             return "not possible: no pattern matches such a name".to_owned();
+        }
+        if opinion.reason == Reason::SearchSuffix {
+            return "nothing: the name in front of the ending is the one that is meant".to_owned();
         }
         let last = self.accepted.lines.last();
         let at = last.map_or(String::new(), |line| format!(" (line {line})"));
@@ -380,7 +433,8 @@ fn grant_text(grant: Grant) -> &'static str {
     }
 }
 
-fn kinship_text(near: &Near, name: &Name) -> String {
+/// How a pattern is near to a name, to stand behind the pattern.
+pub(super) fn kinship_text(near: &Near, name: &Name) -> String {
     let base = near.pattern.trim_start_matches("*.");
     match near.kinship {
         Kinship::ApexOfWildcard => format!("covers names below {base}, not {base} itself"),

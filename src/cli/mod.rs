@@ -4,10 +4,13 @@ mod args;
 mod ask;
 mod check;
 mod demo;
+mod doctor;
+mod exec;
 mod explain;
+mod generate;
 mod policy;
-mod replace;
 mod run;
+mod status;
 mod suggest;
 
 use std::io::{self, IsTerminal, Write};
@@ -15,10 +18,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use self::args::{Cli, Command, PolicyCommand};
+use self::args::{Cli, Command};
 use crate::config::{self, Config, Flags};
-use crate::daemon::StartError;
-use crate::policy::Diagnostics;
+use crate::daemon::{StartError, select_of};
+use crate::policy::{Accepted, Diagnostics};
 
 /// Exit codes (SPEC 9), those of sysexits(3) where they fit.
 mod exit {
@@ -26,8 +29,10 @@ mod exit {
     pub(super) const FOUND: u8 = 1;
     pub(super) const USAGE: u8 = 2;
     pub(super) const BAD_POLICY: u8 = 65;
-    pub(super) const NO_INPUT: u8 = 66;
+    pub(super) const MISSING: u8 = 66;
     pub(super) const SYSTEM: u8 = 71;
+    pub(super) const FORBIDDEN: u8 = 77;
+    pub(super) const BAD_CONFIG: u8 = 78;
 }
 
 /// Parses the command line and carries it out.
@@ -46,12 +51,15 @@ pub fn main() -> ExitCode {
     let code = match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::demo(args),
+        Command::Exec(args) => exec::exec(args, cli.color),
+        Command::Child(args) => exec::child(args),
+        Command::Lay(args) => exec::lay(args),
         Command::Check(args) => check::check(args, cli.color),
         Command::Explain(args) => explain::explain(args, cli.color),
         Command::Suggest(args) => suggest::suggest(args, cli.color),
-        Command::Policy {
-            command: PolicyCommand::New(args),
-        } => policy::new(args, cli.color),
+        Command::Doctor(args) => doctor::doctor(args, cli.color),
+        Command::Policy { command } => policy::run(command, cli.color),
+        Command::Gen { command } => generate::run(command),
     };
     ExitCode::from(code)
 }
@@ -67,6 +75,30 @@ fn configuration(flags: &Flags) -> Result<Config, u8> {
         talk(&error.to_string());
         error.kind.exit_code()
     })
+}
+
+/// The octets of the policy file, or the exit code after it was told why there are none.
+fn read_policy(config: &Config) -> Result<Vec<u8>, u8> {
+    let file = &config.policy.file;
+    std::fs::read(file).map_err(|error| {
+        let file = file.clone();
+        fail(&StartError::PolicyMissing { file, error })
+    })
+}
+
+/// The policy in the octets of its file, or the exit code after its faults were told.
+fn accept(config: &Config, source: &[u8], color: clap::ColorChoice) -> Result<Accepted, u8> {
+    let file = config.policy.file.display().to_string();
+    crate::policy::read(&file, source, &select_of(config)).map_err(|diagnostics| {
+        talk_of(&diagnostics, color);
+        exit::BAD_POLICY
+    })
+}
+
+/// Says what is wrong with what was typed, and returns the exit code for it.
+fn usage(message: &str) -> u8 {
+    talk(&format!("error: {message}"));
+    exit::USAGE
 }
 
 /// Writes data to stdout. A reader that has gone ends the program quietly, as it does any filter.

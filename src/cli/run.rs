@@ -14,7 +14,7 @@ use crate::daemon::{Daemon, Phase, StartError};
 use crate::telemetry;
 
 /// Each query on its way to an upstream has a socket; fewer descriptors than this are worth a word.
-const DESCRIPTORS_WANTED: u64 = 4096;
+pub(super) const DESCRIPTORS_WANTED: u64 = 4096;
 
 pub(super) fn run(args: &RunArgs) -> u8 {
     let config = match configuration(&args.flags()) {

@@ -10,15 +10,15 @@ use std::str;
 
 use serde_json::{Value, json};
 
-use super::args::{NewArgs, SuggestArgs, SuggestFormat};
-use super::replace::{Kept, content, diff, replace};
-use super::{configuration, exit, fail, policy::document, printable, say, talk, talk_of};
-use crate::config::{Config, Flags};
+use super::args::{SuggestArgs, SuggestFormat};
+use super::policy::{NewArgs, Original, create, document, unified};
+use super::{accept, configuration, exit, fail, printable, say, talk, talk_of, usage};
+use crate::config::{Config, Flags, SearchSuffix};
 use crate::daemon::{Grants, StartError, compile, select_of};
 use crate::learn::{
     self, Class, Current, Detail, LINE_OCTETS_MAX, Observations, Proposal, read_line,
 };
-use crate::policy::{self, Accepted, Pattern, Policy, Select};
+use crate::policy::{self, Accepted, Hostnames, Pattern, Policy, Select, Splice, spliced};
 
 /// Bad lines that are told one by one.
 const FINDINGS_SHOWN: usize = 5;
@@ -47,18 +47,16 @@ fn conclude(
     color: clap::ColorChoice,
 ) -> Result<u8, u8> {
     let config = configuration(&flags(args))?;
-    let subject = Subject::open(&config, args, color)?;
-    let proposal = subject.propose(observations, &config, args)?;
+    let subject = Subject::open(config, args, color)?;
+    let proposal = subject.propose(observations, args)?;
     if let Some(name) = proposal.not_accepted.first() {
-        talk(&format!(
-            "error: --accept {name}: the proposal has no such name under REVIEW"
-        ));
-        return Err(exit::USAGE);
+        let message = format!("--accept {name}: the proposal has no such name under REVIEW");
+        return Err(usage(&message));
     }
-    let grown = subject.grown(&proposal, color)?;
-    subject.show(&proposal, findings, args, &grown);
+    let change = subject.change(&proposal, color)?;
+    subject.show(&proposal, findings, args, &change.text);
     match &args.write {
-        Some(path) => subject.write(path, &proposal, &grown),
+        Some(path) => subject.write(path, &change),
         None => Ok(exit::OK),
     }
 }
@@ -72,108 +70,140 @@ fn flags(args: &SuggestArgs) -> Flags {
 
 /// The policy that the proposal is for.
 struct Subject {
-    file: PathBuf,
+    config: Config,
     /// None: there is no such file.
-    source: Option<String>,
-    select: Select,
+    original: Option<Original>,
     policy: Policy,
+}
+
+/// What is to be done to the policy's text.
+struct Change {
+    /// How many patterns come.
+    added: usize,
+    splices: Vec<Splice>,
+    /// The whole of it afterwards.
+    text: String,
 }
 
 impl Subject {
     /// Reads it. A file that was named has to be there, unless it is to be written.
-    fn open(config: &Config, args: &SuggestArgs, color: clap::ColorChoice) -> Result<Self, u8> {
-        let file = config.policy.file.clone();
-        let select = select_of(config);
-        let missing = |error| {
-            let file = file.clone();
-            fail(&StartError::PolicyMissing { file, error })
-        };
-        let octets = match fs::read(&file) {
-            Ok(octets) => octets,
+    fn open(config: Config, args: &SuggestArgs, color: clap::ColorChoice) -> Result<Self, u8> {
+        let file = &config.policy.file;
+        let original = match Original::read(file) {
+            Ok(original) => original,
             Err(error)
                 if error.kind() == io::ErrorKind::NotFound && args.files.policy.is_none() =>
             {
-                return Ok(Self::new(file, select));
+                let file = shown(file);
+                talk(&format!(
+                    "note: no policy at {file}; the proposal is for a new one"
+                ));
+                return Ok(Self {
+                    config,
+                    original: None,
+                    policy: Policy::default(),
+                });
             }
-            Err(error) => return Err(missing(error)),
+            Err(error) => {
+                let file = file.clone();
+                return Err(fail(&StartError::PolicyMissing { file, error }));
+            }
         };
-        let name = file.display().to_string();
-        let Accepted { policy, .. } = policy::read(&name, &octets, &select).map_err(|found| {
-            talk_of(&found, color);
-            exit::BAD_POLICY
-        })?;
-        let source = String::from_utf8(octets).expect("a policy that was taken is UTF-8");
-        let source = Some(source);
+        let Accepted { policy, .. } = accept(&config, &original.content, color)?;
         Ok(Self {
-            file,
-            source,
-            select,
+            config,
+            original: Some(original),
             policy,
         })
     }
 
-    /// Where there is none yet.
-    fn new(file: PathBuf, select: Select) -> Self {
-        talk(&format!(
-            "note: no policy at {}; the proposal is for a new one",
-            shown(&file)
-        ));
-        Self {
-            file,
-            source: None,
-            select,
-            policy: Policy::default(),
-        }
+    fn file(&self) -> &Path {
+        &self.config.policy.file
     }
 
-    fn propose(
-        &self,
-        observations: &Observations,
-        config: &Config,
-        args: &SuggestArgs,
-    ) -> Result<Proposal, u8> {
-        let grants = Grants::of(config).map_err(|bad| fail(&StartError::Patterns(bad)))?;
+    /// The text that was read; none where there was no file.
+    fn source(&self) -> Option<&str> {
+        let original = self.original.as_ref()?;
+        let source = str::from_utf8(&original.content);
+        Some(source.expect("an accepted policy is UTF-8"))
+    }
+
+    fn propose(&self, observations: &Observations, args: &SuggestArgs) -> Result<Proposal, u8> {
+        let grants = Grants::of(&self.config).map_err(|bad| fail(&StartError::Patterns(bad)))?;
         // Under `allow_all` the list is what would be left when that is switched off.
         let listed = Policy {
             allow_all: false,
             ..self.policy.clone()
         };
-        let search: Vec<String> = args.search.iter().map(|it| suffix(it)).collect();
-        Ok(learn::suggest(
+        let proposal = learn::suggest(
             observations,
             &Current {
-                rules: &compile(&listed, config, &grants),
+                rules: &compile(&listed, &self.config, &grants),
                 listed: &self.policy.allowed_hostnames,
-                search: &search,
+                search: &self.search(args),
                 accept: &args.accept,
             },
-        ))
+        );
+        Ok(proposal)
     }
 
-    /// The document with what is added. What we print is what we would take.
-    fn grown(&self, proposal: &Proposal, color: clap::ColorChoice) -> Result<String, u8> {
+    /// The endings that somebody named. Those of this machine's own resolv.conf say nothing of the boxes.
+    fn search(&self, args: &SuggestArgs) -> Vec<String> {
+        let typed = args.search.iter().map(|it| suffix(it));
+        let configured = self.config.blocked.search_suffixes.iter();
+        let configured = configured.filter_map(|it| match it {
+            SearchSuffix::System => None,
+            SearchSuffix::Name(name) => Some(name.to_string()),
+        });
+        typed.chain(configured).collect()
+    }
+
+    /// What is added, in the document's own hand. What we print is what we would take.
+    fn change(&self, proposal: &Proposal, color: clap::ColorChoice) -> Result<Change, u8> {
         let added = proposal.additions();
-        let text = match &self.source {
-            Some(source) => policy::append(source, &self.select, &added)
-                .expect("the policy was found in this source before"),
-            None => fresh(&added, proposal),
+        let Some(source) = self.source() else {
+            let text = fresh(&added, proposal);
+            self.grown(&text, &Select::Only, &added, color)?;
+            return Ok(Change {
+                added: added.len(),
+                splices: Vec::new(),
+                text,
+            });
         };
-        let select = match self.source {
-            Some(_) => &self.select,
-            None => &Select::Only,
-        };
-        let read = policy::read(&self.file.display().to_string(), text.as_bytes(), select);
+        let select = select_of(&self.config);
+        let list = Hostnames::find(source, &select).ok_or(exit::BAD_POLICY)?;
+        let splices = list.add(&added);
+        let text = spliced(source, &splices);
+        self.grown(&text, &select, &added, color)?;
+        Ok(Change {
+            added: added.len(),
+            splices,
+            text,
+        })
+    }
+
+    /// Checks that a text is the policy with what is added, and nothing else.
+    fn grown(
+        &self,
+        text: &str,
+        select: &Select,
+        added: &[Pattern],
+        color: clap::ColorChoice,
+    ) -> Result<(), u8> {
+        let read = policy::read(&self.file().display().to_string(), text.as_bytes(), select);
         let Accepted { policy, .. } = read.map_err(|found| {
             talk_of(&found, color);
             exit::BAD_POLICY
         })?;
         let old = self.policy.allowed_hostnames.iter();
-        let expected = old.chain(added.iter().cloned());
         assert!(
-            policy.allowed_hostnames.iter().eq(expected),
+            policy
+                .allowed_hostnames
+                .iter()
+                .eq(old.chain(added.iter().cloned())),
             "a list grows by what is added and nothing else"
         );
-        Ok(text)
+        Ok(())
     }
 
     fn show(&self, proposal: &Proposal, findings: &Findings, args: &SuggestArgs, grown: &str) {
@@ -197,14 +227,14 @@ impl Subject {
     }
 
     fn title(&self) -> String {
-        match self.source {
+        match self.original {
             Some(_) => format!("policy {}", printable(&self.policy.name)),
             None => "a new policy".to_owned(),
         }
     }
 
     fn members(&self, findings: &Findings) -> [(&'static str, Value); 2] {
-        let policy = match self.source {
+        let policy = match self.original {
             Some(_) => json!({"id": self.policy.id, "name": self.policy.name}),
             None => Value::Null,
         };
@@ -218,7 +248,7 @@ impl Subject {
         let policy = policy.map_or(String::new(), |it| format!(" --policy {}", quoted(it)));
         let mut next = Vec::new();
         if proposal.of(Class::Add).next().is_some() {
-            let file = quoted(&self.file);
+            let file = quoted(self.file());
             next.push(format!(
                 "{command} --write {file}     (shows the diff first)"
             ));
@@ -234,57 +264,47 @@ impl Subject {
     }
 
     /// Replaces the file, after the difference was shown; where there is none, it stays as it is.
-    fn write(&self, path: &Path, proposal: &Proposal, grown: &str) -> Result<u8, u8> {
-        if proposal.of(Class::Add).next().is_none() {
+    fn write(&self, path: &Path, change: &Change) -> Result<u8, u8> {
+        if change.added == 0 {
             talk(&format!("nothing to add: {} stays as it is", shown(path)));
             return Ok(exit::OK);
         }
-        let old = self.replaced(path)?;
-        let before = old.and(self.source.as_deref()).unwrap_or_default();
-        talk(diff(&path.display().to_string(), before, grown).trim_end());
-        match replace(path, old, grown) {
-            Ok(()) => {
-                talk(&format!("written: {}", shown(path)));
-                Ok(exit::OK)
-            }
-            Err(Kept::Changed) => Err(changed(path)),
-            Err(Kept::Io(error)) => {
-                talk(&format!("namegate: {}: {error}", shown(path)));
-                Err(exit::SYSTEM)
-            }
+        let is_ours = self.is_ours(path);
+        if !is_ours && path.exists() {
+            let (path, file) = (shown(path), shown(self.file()));
+            return Err(usage(&format!(
+                "--write {path}: it is there already, and is not the policy {file}"
+            )));
         }
-    }
-
-    /// What the file holds: the policy that was judged by, or nothing yet.
-    fn replaced(&self, path: &Path) -> Result<Option<&[u8]>, u8> {
-        let found = content(path).map_err(|error| {
-            talk(&format!("namegate: {}: {error}", shown(path)));
-            exit::SYSTEM
-        })?;
-        let Some(found) = found else {
-            return Ok(None);
+        let written = match &self.original {
+            Some(original) if is_ours => {
+                let source = self.source().unwrap_or_default();
+                talk(unified(&shown(path), source, &change.splices).trim_end());
+                original.replace(change.text.as_bytes())
+            }
+            Some(_) | None => {
+                for line in change.text.lines() {
+                    talk(&format!("+{}", printable(line)));
+                }
+                create(path, change.text.as_bytes())
+            }
         };
-        let ours = self.source.as_deref().map(str::as_bytes);
-        if ours == Some(found.as_slice()) {
-            return Ok(ours);
-        }
-        if path == self.file {
-            return Err(changed(path));
-        }
-        let (path, file) = (shown(path), shown(&self.file));
-        talk(&format!(
-            "namegate: {path} is not the policy {file} that was judged by, and is left alone"
-        ));
-        Err(exit::FOUND)
+        written.map_err(|refusal| {
+            talk(&format!(
+                "namegate: {} is not written: {refusal}",
+                shown(path)
+            ));
+            refusal.exit_code()
+        })?;
+        talk(&format!("written: {}", shown(path)));
+        Ok(exit::OK)
     }
-}
 
-fn changed(path: &Path) -> u8 {
-    let path = shown(path);
-    talk(&format!(
-        "namegate: {path} changed meanwhile, and is left alone; run this again"
-    ));
-    exit::FOUND
+    /// Is this the file that was read?
+    fn is_ours(&self, path: &Path) -> bool {
+        let whole = |path: &Path| fs::canonicalize(path).ok();
+        whole(path).is_some_and(|it| Some(it) == whole(self.file()))
+    }
 }
 
 /// What was typed that the next command needs again, but for the policy.
@@ -398,7 +418,7 @@ fn read_logs(logs: &[PathBuf]) -> Result<(Observations, Findings), u8> {
         };
         read.map_err(|error| {
             talk(&format!("namegate: {}: {error}", shown(log)));
-            exit::NO_INPUT
+            exit::MISSING
         })?;
     }
     Ok((observations, findings))

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::value::{Read, Said, What, nearest};
 use super::value::{addresses, clients, contact, duration, level, list, metrics, name, one_of};
-use super::value::{path, patterns, seconds, servers, sink, size, switch, text, txt, types, whole};
-use super::{Ancestors, AtStart, Config, Forward, LogFormat, PrivateAnswers, Queries};
+use super::value::{path, path_or_none, patterns, search_suffixes, seconds, servers, sink, size};
+use super::value::{switch, text, txt, types, whole};
+use super::{Ancestors, AtStart, ClientIp, Config, Forward, LogFormat, PrivateAnswers, Queries};
 
 /// One setting.
 pub(super) struct Key {
@@ -72,6 +73,12 @@ const QUERIES: [(&str, Queries); 3] = [
     ("none", Queries::None),
 ];
 
+const CLIENT_IP: [(&str, ClientIp); 3] = [
+    ("full", ClientIp::Full),
+    ("prefix", ClientIp::Prefix),
+    ("none", ClientIp::None),
+];
+
 /// `"section" "name" => field = reader(bounds);`
 macro_rules! keys {
     ($($section:literal $name:literal =>
@@ -112,6 +119,8 @@ pub(super) const KEYS: &[Key] = keys! {
     "blocked" "ancestors" => blocked.ancestors = one_of(&ANCESTORS);
     "blocked" "dnssec_ancestors" => blocked.dnssec_ancestors = switch();
     "blocked" "contact" => blocked.contact = contact();
+    "blocked" "search_suffixes" => blocked.search_suffixes = search_suffixes();
+    "blocked" "file" => blocked.file = path_or_none();
 
     "services" "agent_gateway" => services.agent_gateway = patterns();
     "services" "mcp_gateway" => services.mcp_gateway = patterns();
@@ -138,6 +147,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "log" "format" => log.format = one_of(&FORMATS);
     "log" "queries" => log.queries = one_of(&QUERIES);
     "log" "sink" => log.sink = sink();
+    "log" "client_ip" => log.client_ip = one_of(&CLIENT_IP);
 
     "metrics" "listen" => metrics.listen = metrics();
 };
@@ -288,6 +298,12 @@ mod tests {
         ("blocked.dnssec_ancestors", "true", "true"),
         ("blocked.contact", r##""#platform-net""##, "#platform-net"),
         (
+            "blocked.search_suffixes",
+            r#"["corp.example", "system"]"#,
+            "corp.example, system",
+        ),
+        ("blocked.file", r#""""#, ""),
+        (
             "services.agent_gateway",
             r#"["a.example", "*.b.example"]"#,
             "a.example,*.b.example",
@@ -323,6 +339,7 @@ mod tests {
         ("log.format", r#""json""#, "json"),
         ("log.queries", r#""none""#, "none"),
         ("log.sink", r#""file:/q.jsonl""#, "file:/q.jsonl"),
+        ("log.client_ip", r#""prefix""#, "prefix"),
         ("metrics.listen", r#""""#, "off"),
     ];
 

@@ -138,6 +138,20 @@ pub struct Blocked {
     pub dnssec_ancestors: bool,
     /// Whom to ask; shown in the extended error. Empty: nobody.
     pub contact: String,
+    /// The endings that search lists put behind names, beside those of Kubernetes.
+    pub search_suffixes: Vec<SearchSuffix>,
+    /// Where the names that were blocked lately are written, for those in the box; none: nowhere.
+    pub file: Option<PathBuf>,
+}
+
+/// One entry of the endings of search lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there are a handful of them")]
+pub enum SearchSuffix {
+    /// Those of this machine's resolv.conf.
+    System,
+    /// This one.
+    Name(Name),
 }
 
 /// How a denied name that is an ancestor of an allowed one is answered.
@@ -256,6 +270,19 @@ pub struct Log {
     pub queries: Queries,
     /// Where to.
     pub sink: Sink,
+    /// How much of a client's address the query log holds.
+    pub client_ip: ClientIp,
+}
+
+/// How much of a client's address is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientIp {
+    /// All of it, and the port.
+    Full,
+    /// The network: 24 bits of IPv4, 56 of IPv6.
+    Prefix,
+    /// Nothing.
+    None,
 }
 
 /// The form of the daemon's own log.
@@ -285,6 +312,8 @@ pub enum Sink {
     Stdout,
     /// `file:PATH`, appended to.
     File(PathBuf),
+    /// `unix:PATH`, a stream socket that somebody listens on.
+    Unix(PathBuf),
 }
 
 /// `[metrics]`
@@ -330,6 +359,8 @@ impl Default for Config {
                 ancestors: Ancestors::Nxdomain,
                 dnssec_ancestors: false,
                 contact: String::new(),
+                search_suffixes: vec![SearchSuffix::System],
+                file: Some(PathBuf::from("/run/namegate/blocked")),
             },
             services: Services {
                 agent_gateway: owned(&["gateway.runloop.ai"]),
@@ -363,6 +394,7 @@ impl Default for Config {
                 format: LogFormat::Auto,
                 queries: Queries::Blocked,
                 sink: Sink::Stdout,
+                client_ip: ClientIp::Full,
             },
             metrics: Metrics {
                 listen: Some(at("127.0.0.1:9953")),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::fault::{Fault, Place, Source};
-use super::{Server, Sink, Types};
+use super::{SearchSuffix, Server, Sink, Types};
 use crate::wire::{Name, Type};
 
 /// What a reader returns: the meaning, or everything that is wrong.
@@ -270,6 +270,22 @@ pub(super) fn path(said: &Said) -> Read<PathBuf> {
     }
 }
 
+/// A file's path, or nothing for no file.
+pub(super) fn path_or_none(said: &Said) -> Read<Option<PathBuf>> {
+    match said.as_text() {
+        Some("") => Ok(None),
+        _ => path(said).map(Some),
+    }
+}
+
+/// Endings of search lists.
+pub(super) fn search_suffixes(said: &Said) -> Read<Vec<SearchSuffix>> {
+    list(said, |item| match item.as_text() {
+        Some("system") => Ok(SearchSuffix::System),
+        _ => name(item).map(SearchSuffix::Name),
+    })
+}
+
 /// A list, each item read by `read`.
 pub(super) fn list<T>(said: &Said, read: impl Fn(&Said) -> Read<T>) -> Read<Vec<T>> {
     let Some(items) = said.items() else {
@@ -462,12 +478,14 @@ fn record_type(said: &Said) -> Read<Type> {
 
 /// Where the query log goes.
 pub(super) fn sink(said: &Said) -> Read<Sink> {
-    const HELP: &str = "write \"stdout\" or \"file:/var/log/namegate/query.jsonl\"";
+    const HELP: &str =
+        "write \"stdout\", \"file:/var/log/namegate/query.jsonl\" or \"unix:/run/collector.sock\"";
     let text = said.as_text().unwrap_or_default();
     match text.split_once(':') {
         None if text == "stdout" => Ok(Sink::Stdout),
         Some(("file", path)) if !path.is_empty() => Ok(Sink::File(PathBuf::from(path))),
-        Some(("unix" | "dnstap", _)) => said.refuse("is not yet supported", HELP),
+        Some(("unix", path)) if !path.is_empty() => Ok(Sink::Unix(PathBuf::from(path))),
+        Some(("dnstap", _)) => said.refuse("is not yet supported", HELP),
         _ => said.refuse("is not a place for the query log", HELP),
     }
 }
@@ -881,30 +899,27 @@ mod tests {
     }
 
     #[test]
-    fn the_query_log_goes_to_a_file_or_to_standard_output() {
-        refused(
-            "log.sink",
-            "'unix:/run/q'",
-            "not yet supported",
-            "\"stdout\" or \"file:",
-        );
+    fn the_query_log_goes_to_a_file_a_socket_or_standard_output() {
+        let sink = |said| one("log.sink", said).expect(said).log.sink;
+        assert_eq!(sink("'unix:/run/q'"), super::Sink::Unix("/run/q".into()));
+        refused("log.sink", "'unix:'", "is not a place", "\"unix:");
         refused(
             "log.sink",
             "'dnstap:unix:/q'",
             "not yet supported",
-            "\"stdout\" or \"file:",
+            "\"stdout\", \"file:",
         );
         refused(
             "log.sink",
             "'file:'",
             "is not a place",
-            "\"stdout\" or \"file:",
+            "\"stdout\", \"file:",
         );
         refused(
             "log.sink",
             "'stderr'",
             "is not a place",
-            "\"stdout\" or \"file:",
+            "\"stdout\", \"file:",
         );
     }
 

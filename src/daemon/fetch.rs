@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::flight::Flights;
 use crate::answer::Reason;
 use crate::answer::cache::{Cache, Entry, Footprint, Found, Kind, Lease};
@@ -37,6 +40,8 @@ impl Footprint for Known {
 pub(super) struct Fetcher {
     tools: Arc<Tools>,
     flights: Arc<Flights<Arc<Entry<Known>>>>,
+    /// Where that is done for which no client waits: the thread of a front sleeps when none does.
+    runtime: Handle,
 }
 
 /// What a fetch needs; it may outlive the query that began it.
@@ -49,6 +54,7 @@ struct Tools {
 }
 
 impl Fetcher {
+    /// To be called inside the runtime that is to do what no client waits for.
     pub(super) fn new(config: &Config, upstreams: Upstreams, special: Arc<Special>) -> Self {
         let caps = Caps {
             positive_s: config.cache.max_ttl_s,
@@ -64,6 +70,7 @@ impl Fetcher {
         Self {
             tools: Arc::new(tools),
             flights: Arc::new(Flights::new()),
+            runtime: Handle::current(),
         }
     }
 
@@ -78,19 +85,30 @@ impl Fetcher {
     /// What upstream says now, or what it said before when it takes too long or fails (RFC 8767 §5).
     pub(super) async fn fetch_or_stale(
         &self,
-        asked: Asked,
+        asked: &Asked,
         stale: Option<Arc<Entry<Known>>>,
     ) -> Arc<Entry<Known>> {
         let Some(stale) = stale else {
             return self.fetch(asked).await;
         };
         // It goes on when the client has been answered with what is stale.
-        let fetcher = self.clone();
-        let fetched = tokio::spawn(async move { fetcher.fetch(asked).await });
+        let (fetcher, its_own) = (self.clone(), *asked);
+        let fetched = self
+            .runtime
+            .spawn(async move { fetcher.fetch(&its_own).await });
         match tokio::time::timeout(STALE_PATIENCE, fetched).await {
             Ok(Ok(entry)) if entry.value().failed.is_none() => entry,
-            Ok(_) | Err(_) => self.hold(&asked, &stale, now()),
+            Ok(_) | Err(_) => self.hold(asked, &stale, now()),
         }
+    }
+
+    /// Fetches for nobody who waits; `place` is one of those in flight, and given back after it.
+    pub(super) fn refresh(&self, asked: Asked, place: OwnedSemaphorePermit) {
+        let fetcher = self.clone();
+        self.runtime.spawn(async move {
+            fetcher.fetch(&asked).await;
+            drop(place);
+        });
     }
 
     /// Keeps an overdue answer in use until upstream may be asked again.
@@ -104,9 +122,9 @@ impl Fetcher {
     }
 
     /// Asks upstream, together with everybody who asks the same.
-    pub(super) async fn fetch(&self, asked: Asked) -> Arc<Entry<Known>> {
-        let tools = self.tools.clone();
-        let landed = Flights::join(&self.flights, asked, || tools.clone().fetch(asked)).await;
+    pub(super) async fn fetch(&self, asked: &Asked) -> Arc<Entry<Known>> {
+        let tools = &self.tools;
+        let landed = self.flights.join(asked, || tools.fetch(asked)).await;
         landed.unwrap_or_else(|| {
             let nothing = Lease {
                 kind: Kind::Failure,
@@ -115,17 +133,17 @@ impl Fetcher {
             };
             self.tools
                 .cache
-                .keep(&asked, failure(&Failure::NoServer), nothing, now())
+                .keep(asked, failure(&Failure::NoServer), nothing, now())
         })
     }
 }
 
 impl Tools {
     /// Asks, follows, and keeps what was found.
-    async fn fetch(self: Arc<Self>, asked: Asked) -> Arc<Entry<Known>> {
+    async fn fetch(&self, asked: &Asked) -> Arc<Entry<Known>> {
         match self.follow(asked).await {
-            Ok(trail) => self.keep(&asked, trail, now()),
-            Err(failed) => self.make_do(&asked, &failed, now()),
+            Ok(trail) => self.keep(asked, trail, now()),
+            Err(failed) => self.make_do(asked, &failed, now()),
         }
     }
 
@@ -168,12 +186,13 @@ impl Tools {
     }
 
     /// Follows a question to its end, with as many questions as its chain takes.
-    async fn follow(&self, asked: Asked) -> Result<Trail, Failure> {
+    async fn follow(&self, asked: &Asked) -> Result<Trail, Failure> {
         let deadline = tokio::time::Instant::now() + QUESTION_TIME;
-        let mut question = asked;
+        let mut further: Option<Box<Asked>> = None;
         let mut trail = Trail::new(asked.name, asked.kind, asked.dnssec_ok, self.caps);
         loop {
-            let answer = self.upstreams.ask(&question, deadline).await?;
+            let question = further.as_deref().unwrap_or(asked);
+            let answer = self.upstreams.ask(question, deadline).await?;
             let message =
                 Message::read(&answer.octets).expect("upstream gives whole messages only");
             match trail.follow(&message).map_err(astray)? {
@@ -181,7 +200,7 @@ impl Tools {
                 Step::Ask(next) if self.is_never_forwarded(&next) => {
                     return Err(refused("the chain of aliases leads to a special-use name"));
                 }
-                Step::Ask(next) => question.name = next,
+                Step::Ask(name) => further = Some(Box::new(Asked { name, ..*asked })),
             }
         }
     }

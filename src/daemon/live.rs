@@ -5,8 +5,9 @@ use std::time::SystemTime;
 
 use crate::answer::Reason;
 use crate::answer::blocked::Blocked;
-use crate::config::{Ancestors, Config};
-use crate::matcher::{Grant, Rule, Rules, Shape};
+use crate::answer::upstream::system_search;
+use crate::config::{Ancestors, Config, SearchSuffix};
+use crate::matcher::{Grant, Rule, Rules, SearchSuffixes, Shape, Why};
 use crate::policy::{Flaw, Pattern, Policy};
 
 /// The patterns that the operator's configuration names, read once.
@@ -142,6 +143,8 @@ pub struct Live {
     pub rules: std::sync::Arc<Rules>,
     /// How the rest is refused.
     pub(super) blocked: Blocked,
+    /// What of the rest nobody meant.
+    pub(super) search: SearchSuffixes,
 }
 
 impl Live {
@@ -169,7 +172,28 @@ impl Live {
                 generation,
                 &config.blocked.contact,
             ),
+            search: search_suffixes(config),
         }
+    }
+}
+
+/// The endings of search lists; the machine's own are read now.
+pub fn search_suffixes(config: &Config) -> SearchSuffixes {
+    let of = |suffix: &SearchSuffix| match suffix {
+        SearchSuffix::System => system_search(),
+        SearchSuffix::Name(name) => vec![*name],
+    };
+    let named = config.blocked.search_suffixes.iter().flat_map(of);
+    SearchSuffixes::new(&named.collect::<Vec<_>>())
+}
+
+/// The word for why a name is denied.
+pub fn reason_denied(why: Why) -> Reason {
+    match why {
+        Why::NotListed => Reason::NotListed,
+        Why::DenyAll => Reason::DenyAll,
+        Why::BadLabel => Reason::BadLabel,
+        Why::SearchSuffix => Reason::SearchSuffix,
     }
 }
 

@@ -24,8 +24,8 @@ use self::reload::{First, Reloads};
 use self::state::State;
 use self::zones::ZoneFiles;
 pub use fetch::Known;
-pub use live::{BadPattern, Grants, Live, compile, reason};
-pub use reload::select_of;
+pub use live::{BadPattern, Grants, Live, compile, reason, reason_denied, search_suffixes};
+pub use reload::{select_of, sha256_of};
 pub use road::{Pending, Ready, Road};
 pub use start_error::StartError;
 
@@ -71,6 +71,9 @@ impl Daemon {
         // The query log says "start": it is opened when little is left that could fail.
         let telemetry =
             Arc::new(Telemetry::open(&config.log).map_err(|error| StartError::log(config, error))?);
+        if let Some(file) = &config.blocked.file {
+            telemetry.post_blocked(file, &config.blocked.contact);
+        }
         let (reloads, live, poke) = Reloads::open(first, config, grants.clone(), telemetry.clone());
         let road = Arc::new(Road::new(
             config,
@@ -128,6 +131,11 @@ impl Daemon {
         &self.road
     }
 
+    /// What was counted and what is remembered.
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
+    }
+
     /// Looks at the policy and the zones again now, and opens the logs anew, as SIGHUP asks for.
     pub fn reload(&self) {
         self.poke.poke();
@@ -173,6 +181,16 @@ pub enum Phase {
 pub fn local_zones(config: &Config) -> Result<Vec<Name>, StartError> {
     let (_, zones) = ZoneFiles::open(config).map_err(StartError::Zones)?;
     Ok(zones.apexes().copied().collect())
+}
+
+/// Whom would be asked, as `udp://192.0.2.1:53`, by a resolver that listens on its `own` addresses: for those who ask
+/// what would be served.
+///
+/// # Errors
+/// When nobody is left to ask, or it would be the resolver itself.
+pub fn upstream_names(config: &Config, own: &[SocketAddr]) -> Result<Vec<String>, StartError> {
+    let figures = upstreams(config, own)?.figures();
+    Ok(figures.into_iter().map(|it| it.name).collect())
 }
 
 /// The resolvers of the configuration.

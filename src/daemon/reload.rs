@@ -12,7 +12,7 @@ use super::memory::give_back_after;
 use super::road::Road;
 use super::start_error::StartError;
 use crate::config::{self, AtStart, Config};
-use crate::policy::watch::{Method, Poke, Settings, Sight, Watch};
+use crate::policy::watch::{Method, Poke, Settings, Sight, Watch, digest};
 use crate::policy::{Accepted, Diagnostics, Policy, Select};
 use crate::telemetry::{self, Telemetry};
 
@@ -182,9 +182,11 @@ impl Reloads {
             "a new policy is in force"
         );
         road.go_live(live);
-        // The last holder frees the old rules, and that is to be none of those who answer.
+        // The last holder frees the old rules, and that is to be none of those who answer: it is the telemetry, when it
+        // has told of every query that was judged by them.
         tokio::task::block_in_place(|| {
             drop(before);
+            self.telemetry.catch_up();
             give_back_after(patterns);
         });
     }
@@ -265,6 +267,11 @@ fn status(live: &Live) -> String {
         (false, names) => format!("{names} names"),
     };
     format!("policy {} gen {}, {allowed}", live.name, live.generation)
+}
+
+/// The digest by which pages and logs know a policy file, in hexadecimal.
+pub fn sha256_of(content: &[u8]) -> String {
+    hex(&digest(content))
 }
 
 /// Octets as hexadecimal digits.

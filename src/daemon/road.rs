@@ -4,6 +4,7 @@
 //! await; `answer_later` is the rest of the same road. Every transport takes it.
 //! Up to the await nothing allocates on the way to a special, blocked or cached answer.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
@@ -14,7 +15,7 @@ use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::fetch::{Fetcher, Known};
-use super::live::{Grants, Live, reason};
+use super::live::{Grants, Live, reason, reason_denied};
 use super::rate::Rates;
 use crate::answer::blocked::Room;
 use crate::answer::cache::{Cache, Entry, Found};
@@ -80,6 +81,8 @@ struct Visit<'a> {
     client: Client,
     began: Instant,
     live: &'a Arc<Live>,
+    /// The smallest TTL of the reply, noted by whoever writes records into it.
+    ttl_s: Cell<Option<u32>>,
 }
 
 /// A query that waits.
@@ -123,6 +126,16 @@ enum Answer {
 }
 
 impl Asker {
+    fn asked(&self) -> Asked {
+        self.visit().query.asked()
+    }
+
+    /// None: something that cannot be said.
+    async fn ask(&self, zones: &Zones) -> Option<ZoneAnswer> {
+        let query = self.visit().query;
+        zones.answer(&query).await
+    }
+
     fn visit(&self) -> Visit<'_> {
         let query = Query::read(&self.octets).expect("it was read before it waited");
         Visit {
@@ -130,12 +143,13 @@ impl Asker {
             client: self.client,
             began: self.began,
             live: &self.live,
+            ttl_s: Cell::new(None),
         }
     }
 }
 
 impl Road {
-    /// A road with an empty cache. `upstreams` are those of the configuration, whatever carries their messages.
+    /// A road with an empty cache; to be called inside a runtime. `upstreams` are those of the configuration, whatever carries their messages.
     pub fn new(
         config: &Config,
         grants: &Grants,
@@ -230,6 +244,7 @@ impl front::Road for Road {
             client: *client,
             began: now,
             live: &live,
+            ttl_s: Cell::new(None),
         };
         if let Some(reason) = self.unwelcome(client, now) {
             return self.turn_away(&visit, reason, out);
@@ -287,11 +302,12 @@ impl front::Road for Road {
             errand,
             place,
         } = pending;
-        let query = asker.visit().query;
         let answer = match errand {
-            Errand::Zone(zones) => Answer::Zone(zones.answer(&query).await),
+            // The lookup of another's crate, which may take any room: it has a place of its own, so that others need less.
+            Errand::Zone(zones) => Answer::Zone(Box::pin(asker.ask(&zones)).await),
             Errand::Upstream { pass, stale } => {
-                let entry = self.fetcher.fetch_or_stale(query.asked(), stale).await;
+                let asked = asker.asked();
+                let entry = self.fetcher.fetch_or_stale(&asked, stale).await;
                 Answer::Upstream { pass, entry }
             }
         };
@@ -365,6 +381,7 @@ impl Road {
             outcome,
             rule: None,
             generation: live.generation.into(),
+            began: now,
             took: now.elapsed(),
             ttl_s: None,
         });
@@ -455,20 +472,17 @@ impl Road {
     }
 
     fn deny(&self, visit: &Visit<'_>, denial: Denial, out: &mut Vec<u8>) -> Step<Pending> {
+        let denial = visit.live.search.recognise(visit.query.name(), denial);
         let rcode = visit
             .live
             .blocked
             .deny(&visit.query, denial, self.room(visit), out);
-        let reason = match denial.why {
-            Why::NotListed => Reason::NotListed,
-            Why::DenyAll => Reason::DenyAll,
-            Why::BadLabel => Reason::BadLabel,
-        };
+        visit.ttl_s.set(Some(visit.live.blocked.ttl_s()));
         self.replied(
             visit,
             None,
             Desk::Blocked,
-            reason,
+            reason_denied(denial.why),
             rcode,
             Some(Ede::BLOCKED),
         )
@@ -492,6 +506,7 @@ impl Road {
             reply(&visit.query, head, out)
                 .record(Section::Answer, 0, Type::HINFO, ANY_TTL_S, ANY_HINFO)
                 .finish(None, room.payload, room.limit);
+            visit.ttl_s.set(Some(ANY_TTL_S));
             return Some(self.replied(
                 visit,
                 pass.rule,
@@ -520,6 +535,7 @@ impl Road {
             .live
             .blocked
             .nodata(&visit.query, why, self.room(visit), out);
+        visit.ttl_s.set(Some(visit.live.blocked.ttl_s()));
         self.replied(
             visit,
             pass.rule,
@@ -575,6 +591,7 @@ impl Road {
         reply(&visit.query, head, out)
             .sections(sections, age)
             .finish(ede, room.payload, room.limit);
+        visit.ttl_s.set(sections.ttl_s(age));
         let reason = failed.unwrap_or(pass.reason);
         self.replied(
             visit,
@@ -629,8 +646,9 @@ impl Road {
             },
             rule,
             generation: visit.live.generation.into(),
+            began: visit.began,
             took: visit.began.elapsed(),
-            ttl_s: None,
+            ttl_s: visit.ttl_s.get(),
         });
         Step::Reply
     }
@@ -719,19 +737,15 @@ impl Road {
         reply(&visit.query, head, out)
             .sections(&answer.sections, Age::Seconds(0))
             .finish(None, room.payload, room.limit);
+        visit.ttl_s.set(answer.sections.ttl_s(Age::Seconds(0)));
         self.replied(visit, None, Desk::Zone, Reason::Local, answer.rcode, None)
     }
 
     /// Fetches a popular answer again before it goes, if there is room; nobody waits for it.
-    fn refresh(self: &Arc<Self>, asked: Asked) {
-        let Ok(place) = self.inflight.clone().try_acquire_owned() else {
-            return;
-        };
-        let road = self.clone();
-        tokio::spawn(async move {
-            let _place = place;
-            road.fetcher.fetch(asked).await;
-        });
+    fn refresh(&self, asked: Asked) {
+        if let Ok(place) = self.inflight.clone().try_acquire_owned() {
+            self.fetcher.refresh(asked, place);
+        }
     }
 }
 

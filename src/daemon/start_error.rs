@@ -142,7 +142,7 @@ impl fmt::Display for StartError {
                 error,
             } => write!(f, "cannot start the query log: {error}"),
             Self::Log {
-                sink: Sink::File(file),
+                sink: Sink::File(file) | Sink::Unix(file),
                 error,
             } => {
                 write!(

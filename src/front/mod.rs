@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Acquire};
 use std::time::{Duration, Instant};
 
-pub use owner::owner_of;
+pub use owner::{listeners_on, owner_of};
 pub use sockets::{Bound, NotBound, bind};
 
 use crate::config;
@@ -55,6 +55,7 @@ pub trait Road: Send + Sync + 'static {
     type Ready: Send + 'static;
 
     /// Takes a message as far as it goes without waiting; the reply is written into `out` in place of what it held.
+    /// What it begins for which no client waits is done elsewhere: the thread of a front may sleep.
     fn answer_now(
         self: &Arc<Self>,
         octets: &[u8],
@@ -79,8 +80,6 @@ pub struct Front {
     udp: Vec<udp::Served>,
     tcp: tokio::task::JoinSet<()>,
     connections: Arc<AtomicUsize>,
-    /// Queries that came by UDP and wait.
-    waiting: Arc<AtomicUsize>,
 }
 
 impl Front {
@@ -99,12 +98,9 @@ impl Front {
             udp: Vec::new(),
             tcp: tokio::task::JoinSet::new(),
             connections: Arc::default(),
-            waiting: Arc::default(),
         };
-        let runtime = tokio::runtime::Handle::current();
         for socket in bound.udp {
-            let served = udp::serve(socket, road.clone(), runtime.clone(), front.waiting.clone())?;
-            front.udp.push(served);
+            front.udp.push(udp::serve(socket, road.clone())?);
         }
         let limits = tcp::Limits {
             idle: listen.tcp_idle,
@@ -132,13 +128,10 @@ impl Front {
     pub async fn stop(mut self, patience: Duration) {
         let _ = self.stop.send(true);
         self.udp.iter().for_each(udp::Served::stop);
-        let threads = std::mem::take(&mut self.udp);
         let drained = async {
-            let joined =
-                tokio::task::spawn_blocking(|| threads.into_iter().for_each(udp::Served::join));
-            let _ = joined.await;
             while self.tcp.join_next().await.is_some() {}
-            while self.connections.load(Acquire) + self.waiting.load(Acquire) > 0 {
+            let all_sent = || self.udp.iter().all(udp::Served::is_done);
+            while self.connections.load(Acquire) > 0 || !all_sent() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -162,12 +155,12 @@ async fn told_to_stop(stopped: &mut tokio::sync::watch::Receiver<bool>) {
 mod tests {
     use super::*;
 
-    /// Echoes, after it has begun something that nobody waits for.
-    struct Echo(AtomicUsize);
+    /// Says back what it hears, a `?` after a while.
+    struct Echo;
 
     impl Road for Echo {
-        type Pending = ();
-        type Ready = ();
+        type Pending = Vec<u8>;
+        type Ready = Vec<u8>;
 
         fn answer_now(
             self: &Arc<Self>,
@@ -175,39 +168,81 @@ mod tests {
             _: &Client,
             _: Instant,
             out: &mut Vec<u8>,
-        ) -> Step<()> {
-            let road = self.clone();
-            tokio::spawn(async move { road.0.fetch_add(1, Acquire) });
+        ) -> Step<Vec<u8>> {
+            if octets == b"?" {
+                return Step::Later(octets.to_vec());
+            }
             out.clear();
             out.extend_from_slice(octets);
             Step::Reply
         }
 
-        async fn answer_later(self: &Arc<Self>, (): ()) {}
+        async fn answer_later(self: &Arc<Self>, pending: Vec<u8>) -> Vec<u8> {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            pending
+        }
 
-        fn finish(self: &Arc<Self>, (): (), _: &mut Vec<u8>) {}
+        fn finish(self: &Arc<Self>, ready: Vec<u8>, out: &mut Vec<u8>) {
+            out.clear();
+            out.extend_from_slice(&ready);
+        }
+    }
+
+    /// What a front on this address says back to each of these, sent one after the other.
+    async fn said_back(address: SocketAddr, queries: &[&[u8]]) -> Vec<Vec<u8>> {
+        let mut listen = config::Config::default().listen;
+        listen.addresses = vec![address];
+        let bound = bind(&listen.addresses, 1).expect("a port");
+        let port = bound.addresses()[0].port();
+        let front = Front::serve(bound, &listen, &Arc::new(Echo)).expect("served");
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        for query in queries {
+            let to = SocketAddr::from(([127, 0, 0, 1], port));
+            socket.send_to(query, to).await.expect("sent");
+        }
+        let mut replies = Vec::new();
+        let mut reply = [0; 16];
+        for _ in queries {
+            let received = tokio::time::timeout(Duration::from_secs(10), socket.recv(&mut reply));
+            let len = received.await.expect("it answers").expect("a reply");
+            replies.push(reply[..len].to_vec());
+        }
+        front.stop(Duration::from_secs(2)).await;
+        replies
     }
 
     #[tokio::test]
-    async fn what_a_road_begins_on_the_way_is_carried_out() {
+    async fn those_who_wait_keep_nobody_waiting() {
+        for address in ["127.0.0.1:0", "0.0.0.0:0"] {
+            let address = address.parse().expect("an address");
+            let replies = said_back(address, &[b"a", b"?", b"b", b"?", b"c"]).await;
+            assert_eq!(replies, [b"a", b"b", b"c", b"?", b"?"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_are_answered_after_a_stop() {
         let mut listen = config::Config::default().listen;
-        listen.addresses = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
-        let bound = bind(&listen.addresses, 2).expect("a port");
+        listen.addresses = vec!["127.0.0.1:0".parse().expect("an address")];
+        let bound = bind(&listen.addresses, 1).expect("a port");
         let address = bound.addresses()[0];
-        let echo = Arc::new(Echo(AtomicUsize::new(0)));
-        let front = Front::serve(bound, &listen, &echo).expect("served");
+        let front = Front::serve(bound, &listen, &Arc::new(Echo)).expect("served");
         let socket = tokio::net::UdpSocket::bind("127.0.0.1:0")
             .await
             .expect("a port");
         let mut reply = [0; 16];
-        for query in [b"one", b"two"] {
+        for query in [b"?", b"a"] {
             socket.send_to(query, address).await.expect("sent");
-            let received = tokio::time::timeout(Duration::from_secs(10), socket.recv(&mut reply));
-            let len = received.await.expect("it answers").expect("a reply");
-            assert_eq!(&reply[..len], query);
         }
-        front.stop(Duration::from_secs(2)).await;
-        tokio::task::yield_now().await;
-        assert_eq!(echo.0.load(Acquire), 2);
+        // The one that waits is taken when the one behind it is answered.
+        let len = socket.recv(&mut reply).await.expect("a reply");
+        assert_eq!(&reply[..len], b"a");
+        front.stop(Duration::from_secs(10)).await;
+        let len = socket
+            .try_recv(&mut reply)
+            .expect("it was answered before the end");
+        assert_eq!(&reply[..len], b"?");
     }
 }

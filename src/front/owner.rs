@@ -1,4 +1,4 @@
-//! Who holds a port that we want: for the error message alone.
+//! Who holds a port that we want: for those who tell a person, never for a decision.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,15 +11,9 @@ const LISTENING: &str = "0A";
 
 /// The program that listens where `address` is, as `NAME (pid N)`; none when it cannot be seen.
 pub fn owner_of(address: SocketAddr, transport: Transport) -> Option<String> {
-    let table = match transport {
-        Transport::Udp => "udp",
-        Transport::Tcp => "tcp",
-    };
-    let inodes: Vec<String> = [table.to_owned(), format!("{table}6")]
-        .iter()
-        .filter_map(|table| fs::read_to_string(format!("/proc/net/{table}")).ok())
-        .flat_map(|text| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>())
-        .filter_map(|line| inode_if_holding(&line, address, transport))
+    let inodes: Vec<String> = sockets(transport)
+        .filter(|(bound, _)| takes(*bound, address))
+        .map(|(_, inode)| inode)
         .collect();
     holders()
         .find(|(_, inode)| inodes.contains(inode))
@@ -29,15 +23,42 @@ pub fn owner_of(address: SocketAddr, transport: Transport) -> Option<String> {
         })
 }
 
-/// The socket's inode, if a line of the kernel's table is about a socket that takes our address.
-fn inode_if_holding(line: &str, address: SocketAddr, transport: Transport) -> Option<String> {
+/// Where in this network namespace somebody listens on `port`, whoever it is.
+pub fn listeners_on(port: u16, transport: Transport) -> Vec<SocketAddr> {
+    let bound = sockets(transport).map(|(bound, _)| bound);
+    bound.filter(|it| it.port() == port).collect()
+}
+
+/// The listening sockets of the kernel's tables: the address, and the inode.
+fn sockets(transport: Transport) -> impl Iterator<Item = (SocketAddr, String)> {
+    let table = match transport {
+        Transport::Udp => "udp",
+        Transport::Tcp => "tcp",
+    };
+    let tables = [table.to_owned(), format!("{table}6")];
+    let texts = tables.map(|it| fs::read_to_string(format!("/proc/net/{it}")).unwrap_or_default());
+    let lines = texts.into_iter().flat_map(|text| {
+        let lines = text.lines().skip(1);
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    });
+    lines.filter_map(move |line| socket(&line, transport))
+}
+
+/// What a line of the kernel's table says, if it is about a socket that listens.
+fn socket(line: &str, transport: Transport) -> Option<(SocketAddr, String)> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let (ip, port) = fields.get(1)?.split_once(':')?;
-    let ip = parse_ip(ip)?;
-    let takes = ip == address.ip() || ip.is_unspecified() || address.ip().is_unspecified();
+    let port = u16::from_str_radix(port, 16).ok()?;
     let is_listening = transport == Transport::Udp || *fields.get(3)? == LISTENING;
-    let same_port = u16::from_str_radix(port, 16).ok()? == address.port();
-    (takes && is_listening && same_port).then(|| fields.get(9).map(|it| (*it).to_owned()))?
+    let bound = SocketAddr::new(parse_ip(ip)?, port);
+    is_listening.then(|| Some((bound, (*fields.get(9)?).to_owned())))?
+}
+
+/// Does a socket bound there stand in the way of `address`?
+fn takes(bound: SocketAddr, address: SocketAddr) -> bool {
+    let same_host = bound.ip() == address.ip();
+    let any_host = bound.ip().is_unspecified() || address.ip().is_unspecified();
+    (same_host || any_host) && bound.port() == address.port()
 }
 
 /// The kernel prints addresses as words of the machine's own byte order.
@@ -92,6 +113,12 @@ mod tests {
         let of = |address, transport| owner_of(address, transport).unwrap_or_default();
         assert!(of(udp.local_addr().expect("bound"), Transport::Udp).ends_with(&us));
         assert!(of(tcp.local_addr().expect("bound"), Transport::Tcp).ends_with(&us));
+        let (udp, tcp) = (
+            udp.local_addr().expect("bound"),
+            tcp.local_addr().expect("bound"),
+        );
+        assert_eq!(listeners_on(udp.port(), Transport::Udp), [udp]);
+        assert_eq!(listeners_on(tcp.port(), Transport::Tcp), [tcp]);
         assert_eq!(
             owner_of("127.0.0.1:1".parse().expect("an address"), Transport::Tcp),
             None

@@ -53,6 +53,8 @@ pub(super) struct Seen {
     pub(super) clients: BTreeSet<IpAddr>,
     /// Some of it was not answered from our own zones and special names.
     pub(super) needs_policy: bool,
+    /// Some of it was not said to be a search list's making by the resolver that was asked.
+    pub(super) stands_alone: bool,
 }
 
 impl Observations {
@@ -72,6 +74,7 @@ impl Observations {
         seen.types.extend(&observation.types);
         seen.add(observation.count, observation.first_ms, observation.last_ms);
         seen.needs_policy |= !is_ours;
+        seen.stands_alone |= reason != Some(Reason::SearchSuffix);
         if let Some(client) = observation.client
             && seen.clients.len() < CLIENTS_MAX
         {
@@ -141,6 +144,7 @@ impl Seen {
         let room = CLIENTS_MAX - self.clients.len();
         self.clients.extend(other.clients.iter().take(room));
         self.needs_policy |= other.needs_policy;
+        self.stands_alone |= other.stands_alone;
     }
 }
 

@@ -98,13 +98,13 @@ pub(super) fn by_form(text: &str) -> Option<Opinion> {
     None
 }
 
-/// A name that a search list made.
-pub(super) fn by_search(suffixed: &Suffixed) -> Opinion {
-    let why = format!(
-        "{} with the search suffix {}",
-        suffixed.meant, suffixed.suffix
-    );
-    Opinion::new(Class::Hidden, "search_suffix", why).near(suffixed.suffix.as_str())
+/// A name that a search list made, by its looks or as the resolver said that was asked.
+pub(super) fn by_search(suffixed: Option<&Suffixed>) -> Opinion {
+    let Some(Suffixed { meant, suffix, .. }) = suffixed else {
+        return Opinion::hidden("search_suffix", "a name with a search list's ending");
+    };
+    let why = format!("{meant} with the search suffix {suffix}");
+    Opinion::new(Class::Hidden, "search_suffix", why).near(suffix.as_str())
 }
 
 impl Context<'_> {

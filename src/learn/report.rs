@@ -167,8 +167,9 @@ fn hidden_kind(kind: &str, items: &[&Item]) -> String {
                 .filter_map(|it| it.evidence.near.as_deref())
                 .collect();
             endings.sort_by_key(|it| (it.len(), *it));
-            let ending = endings.first().copied().unwrap_or_default();
-            format!("{count} search-suffix (... .{ending})")
+            let ending = endings.first();
+            let ending = ending.map_or(String::new(), |it| format!(" (... .{it})"));
+            format!("{count} search-suffix{ending}")
         }
         "reverse_lookup" => counted(count, "reverse lookup"),
         "single_label" => format!("{count} single-label"),

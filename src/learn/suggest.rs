@@ -124,11 +124,12 @@ impl Suggester<'_> {
         let asked = names.keys().map(String::as_str);
         let (made, doubtful) = fold::suffixed(asked, self.current.search, known);
         self.context.suffixed = doubtful;
+        let is_sure = |text: &str| made.get(text).is_some_and(|it| it.is_sure);
         let (sure, names): (ByName, ByName) = names
             .into_iter()
-            .partition(|(text, _)| made.get(text).is_some_and(|it| it.is_sure));
+            .partition(|(text, asked)| is_sure(text) || !asked.seen.stands_alone);
         for (text, asked) in &sure {
-            self.put(text, &asked.seen, by_search(&made[text]));
+            self.put(text, &asked.seen, by_search(made.get(text)));
         }
         self.made = made;
         names
@@ -214,7 +215,7 @@ impl Suggester<'_> {
             return;
         }
         let opinion = match self.made.get(text) {
-            Some(suffixed) => by_search(suffixed),
+            Some(suffixed) => by_search(Some(suffixed)),
             None => self.context.opinion(text, asked),
         };
         self.put(text, &asked.seen, opinion);

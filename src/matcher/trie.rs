@@ -60,6 +60,9 @@ pub enum Why {
     DenyAll,
     /// A label holds an octet outside `[A-Za-z0-9_-]`.
     BadLabel,
+    /// No pattern matches, and a search list made the name. Never said by [`Rules::judge`]: it is what
+    /// [`SearchSuffixes::recognise`](super::SearchSuffixes::recognise) makes of the first two.
+    SearchSuffix,
 }
 
 /// A denied name's place in the trie.
@@ -86,6 +89,13 @@ pub enum Verdict {
 /// No parent.
 const NONE: u32 = u32::MAX;
 const ROOT: u32 = 0;
+/// The rule of a policy that allows all.
+const EVERYTHING: Rule = Rule {
+    grant: Grant::Listed,
+    shape: Shape::Everything,
+    index: 0,
+    node: ROOT,
+};
 /// Slots of the smallest table.
 const SLOTS_MIN: usize = 16;
 
@@ -180,13 +190,7 @@ impl Rules {
         } else if let Some((node, id)) = self.below_at(walk.wildcard) {
             return Verdict::Allow(self.rule(node, id, Shape::Wildcard));
         } else if self.allow_all {
-            let everything = Rule {
-                grant: Grant::Listed,
-                shape: Shape::Everything,
-                index: 0,
-                node: ROOT,
-            };
-            return Verdict::Allow(everything);
+            return Verdict::Allow(EVERYTHING);
         } else if self.nodes.len() == 1 {
             Why::DenyAll
         } else {
@@ -204,6 +208,35 @@ impl Rules {
     pub fn covers(&self, name: &Name) -> bool {
         let walk = self.walk(name);
         walk.wildcard.is_some() || self.exact_at(walk.node).is_some()
+    }
+
+    /// What allows every name that a pattern stands for; none when one of them is denied.
+    pub fn covering(&self, pattern: &Pattern) -> Option<Rule> {
+        let walk = self.walk(&pattern.name());
+        let own = match pattern.is_wildcard() {
+            true => self.below_at(walk.node).zip(Some(Shape::Wildcard)),
+            false => self.exact_at(walk.node).zip(Some(Shape::Exact)),
+        };
+        let above = self.below_at(walk.wildcard).zip(Some(Shape::Wildcard));
+        let rule = own.or(above);
+        let rule = rule.map(|((node, id), shape)| self.rule(node, id, shape));
+        rule.or(self.allow_all.then_some(EVERYTHING))
+    }
+
+    /// Every pattern that matches `name`, the most specific first: [`Self::judge`] goes by that one.
+    /// For reports; `allow_all` plays no part.
+    pub fn matching(&self, name: &Name) -> Vec<Rule> {
+        if !name.is_plain() {
+            return Vec::new();
+        }
+        let exact = self.exact_at(self.walk(name).node);
+        let exact = exact.map(|(node, id)| self.rule(node, id, Shape::Exact));
+        let above = std::iter::successors(name.parent(), Name::parent);
+        let below = above
+            .filter(|it| !it.is_root())
+            .filter_map(|it| self.below_at(self.walk(&it).node))
+            .map(|(node, id)| self.rule(node, id, Shape::Wildcard));
+        exact.into_iter().chain(below).collect()
     }
 
     /// Does the policy allow every name?
@@ -232,7 +265,7 @@ impl Rules {
     }
 
     /// Every pattern: its rule, and its text without the `*.`.
-    pub(super) fn patterns(&self) -> impl Iterator<Item = (Rule, String)> + '_ {
+    pub fn patterns(&self) -> impl Iterator<Item = (Rule, String)> + '_ {
         (0_u32..).zip(&self.nodes).flat_map(move |(at, _)| {
             let exact = self
                 .exact_at(Some(at))
@@ -550,6 +583,46 @@ mod tests {
             name.ancestor_at(denial.encloser_at.into()).to_string(),
             expected
         );
+    }
+
+    #[track_caller]
+    fn covered(patterns: &[&str], pattern: &str, expected: Option<&str>) {
+        let rules = rules(patterns);
+        let rule = rules.covering(&Pattern::parse(pattern).expect(pattern));
+        let by = rule.and_then(|rule| rules.pattern(rule));
+        assert_eq!(by.as_deref(), expected, "{pattern} under {patterns:?}");
+    }
+
+    #[test]
+    fn a_pattern_is_covered_by_what_allows_all_its_names() {
+        let list = ["a.com", "*.b.com", "x.b.com", "deep.c.b.com"];
+        covered(&list, "a.com", Some("a.com"));
+        covered(&list, "*.a.com", None);
+        covered(&list, "x.b.com", Some("x.b.com"));
+        covered(&list, "y.b.com", Some("*.b.com"));
+        covered(&list, "b.com", None);
+        covered(&list, "*.b.com", Some("*.b.com"));
+        covered(&list, "*.c.b.com", Some("*.b.com"));
+        covered(&list, "*.com", None);
+        let all = Rules::builder().allow_all().build();
+        assert!(
+            all.covering(&Pattern::parse("*.com").expect("a pattern"))
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn all_matching_patterns_are_told_and_judge_goes_by_the_first() {
+        let rules = rules(&["*.com", "*.b.com", "x.b.com", "y.com"]);
+        let texts = |name: &str| -> Vec<String> {
+            let found = rules.matching(&name.parse().expect(name));
+            let texts = found.into_iter().filter_map(|it| rules.pattern(it));
+            texts.collect()
+        };
+        assert_eq!(texts("x.b.com"), ["x.b.com", "*.b.com", "*.com"]);
+        assert_eq!(texts("b.com"), ["*.com"]);
+        assert_eq!(texts("a.org"), [""; 0]);
+        assert_eq!(texts("a!.com"), [""; 0]);
     }
 
     #[test]

@@ -240,6 +240,15 @@ impl Diagnostics {
         }
     }
 
+    /// Keeps the findings for which this holds, of those that are kept at all.
+    pub fn keep(&mut self, wanted: impl FnMut(&Diagnostic) -> bool) {
+        self.findings.retain(wanted);
+        self.counts = [0; 3];
+        for finding in &self.findings {
+            self.counts[finding.severity as usize] += 1;
+        }
+    }
+
     /// How many findings of this severity there are.
     pub fn count(&self, severity: Severity) -> usize {
         self.counts[severity as usize]

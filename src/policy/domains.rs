@@ -185,6 +185,11 @@ pub fn is_public_suffix(name: &str) -> bool {
     psl::suffix(name.as_bytes()).is_some_and(|it| it.as_bytes() == name.as_bytes() && it.is_known())
 }
 
+/// Is this label a top-level domain of the internet?
+pub fn is_top_level(label: &[u8]) -> bool {
+    psl::suffix(label).is_some_and(|it| it.is_known())
+}
+
 /// What is odd about an `xn--` label.
 pub(super) enum Oddity {
     Undecodable,

@@ -9,18 +9,22 @@ mod pattern;
 
 mod lint;
 
+mod edit;
+
 pub mod domains;
 
-mod append;
-
 mod diagnose;
+
+mod codes;
 
 mod json;
 
 pub mod watch;
 
-pub use append::append;
+pub use codes::{CODES, Code};
 pub use diagnose::{Diagnostic, Diagnostics, Severity};
+pub use domains::is_top_level;
+pub use edit::{Hostnames, Splice, spliced};
 pub use lint::lint;
 pub use pattern::{Flaw, Pattern, Patterns};
 pub use schema::{Accepted, OCTETS_MAX, Policy, Select, read};

@@ -30,6 +30,7 @@ const ALIKE_MIN: f64 = 0.85;
 pub struct Policy {
     pub id: String,
     pub name: String,
+    pub description: Option<String>,
     pub allow_all: bool,
     pub allow_devbox_to_devbox: bool,
     pub allow_agent_gateway: bool,
@@ -351,7 +352,7 @@ impl<'a> Reader<'a> {
         let mut fields = self.object(spot, VIEW)?;
         let id = self.string(fields.take("id"));
         let name = self.string(fields.take("name"));
-        self.nullable_string(fields.take("description"));
+        let description = self.nullable_string(fields.take("description"));
         self.integer(fields.take("create_time_ms"));
         let update_time_ms = self.integer(fields.take("update_time_ms"));
         let accepted = self.egress(&fields.take("egress")?)?;
@@ -359,6 +360,7 @@ impl<'a> Reader<'a> {
             policy: Policy {
                 id,
                 name,
+                description,
                 update_time_ms,
                 ..accepted.policy
             },
@@ -586,8 +588,9 @@ impl<'a> Reader<'a> {
     }
 
     /// `"nullable": true` says nothing in the schema's dialect, and the API sends null.
-    fn nullable_string(&mut self, spot: Option<Spot<'a>>) {
-        self.string(spot.filter(|it| Kind::of(it.raw) != Kind::Null));
+    fn nullable_string(&mut self, spot: Option<Spot<'a>>) -> Option<String> {
+        let spot = spot.filter(|it| Kind::of(it.raw) != Kind::Null)?;
+        Some(self.string(Some(spot)))
     }
 
     fn boolean(&mut self, spot: Option<Spot<'a>>) -> bool {

@@ -106,6 +106,11 @@ pub enum Method {
     Poll,
 }
 
+/// The digest under which a content is known: SHA-256.
+pub fn digest(content: &[u8]) -> [u8; 32] {
+    eye::digest(content)
+}
+
 /// Asks a [`Watch`] to look again now, and to report even if nothing changed.
 #[derive(Clone, Debug)]
 pub struct Poke(Arc<Notify>);

@@ -51,7 +51,7 @@ const fn row(
 
 /// Every metric but the `process_*` ones.
 #[rustfmt::skip]
-pub const METRICS: [Metric; 26] = [
+pub const METRICS: [Metric; 27] = [
     row("namegate_build_info", Kind::Gauge, &["version", "revision"], "1; which build runs"),
     row("namegate_policy_info", Kind::Gauge, &["id", "name", "sha256_8"], "1; which policy is live"),
     row("namegate_policy_generation", Kind::Gauge, &[], "rises by one with each policy that went live"),
@@ -77,6 +77,7 @@ pub const METRICS: [Metric; 26] = [
     row("namegate_tcp_connections", Kind::Gauge, &[], "open TCP connections of clients"),
     row("namegate_querylog_records_total", Kind::Counter, &["sink"], "records written to the query log"),
     row("namegate_querylog_dropped_total", Kind::Counter, &["sink"], "records lost because the sink was slow or failed"),
+    row("namegate_trail_dropped_total", Kind::Counter, &[], "decisions that found no room on their way to the trail"),
     row("namegate_selftest_seconds", Kind::Histogram, &[], "how long the query to ourselves took"),
 ];
 
@@ -118,7 +119,7 @@ const BOUNDS_US: [u64; 16] = [
 pub(super) struct Sharded(Box<[Shard]>);
 
 /// More threads than this share.
-const SHARDS: usize = 16;
+pub(super) const SHARDS: usize = 16;
 
 /// Figures on lines of memory of their own: processors fetch two lines of 64 octets at a time.
 #[derive(Default)]
@@ -133,6 +134,12 @@ thread_local! {
     };
 }
 
+/// The place of this thread in a table of [`SHARDS`].
+#[inline]
+pub(super) fn home_shard() -> usize {
+    SHARD.with(|shard| *shard)
+}
+
 impl Default for Sharded {
     fn default() -> Self {
         Self((0..SHARDS).map(|_| Shard::default()).collect())
@@ -143,7 +150,7 @@ impl Sharded {
     /// Counts one finished query.
     #[inline]
     pub(super) fn count(&self, done: &Done<'_>) {
-        SHARD.with(|shard| self.0[*shard].0.count(done));
+        self.0[home_shard()].0.count(done);
     }
 
     /// All of them, summed.
@@ -302,6 +309,7 @@ fn turned_away_slot(reason: Reason) -> Option<usize> {
         | Reason::NotListed
         | Reason::DenyAll
         | Reason::BadLabel
+        | Reason::SearchSuffix
         | Reason::PrivateAddress
         | Reason::SpecialUse
         | Reason::Qtype

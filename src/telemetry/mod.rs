@@ -5,35 +5,48 @@
 //! the metrics, the query log, the status and, in [`http`], the pages that show
 //! them. Nothing here decides anything, and [`Telemetry::done`] never waits.
 
+mod queue;
+mod writer;
+
+mod blocked;
 mod log;
 mod metrics;
+mod nearest;
 mod querylog;
 mod reloads;
+mod sink;
+mod trail;
 
 pub mod http;
 
+pub use blocked::{Heading, blocked_text};
 pub use log::install;
 pub use metrics::{
     CacheFigures, Kind, METRICS, Metric, Snapshot, Timings, UPSTREAM_OUTCOMES, UpstreamFigures,
 };
 pub use reloads::{Finding, Live, Watch};
+pub use trail::{Decision, Sighting};
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering::Relaxed;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 use serde_json::{Value, json};
+use tokio::sync::broadcast;
 
 use self::metrics::{Durations, Page, Sharded};
-use self::querylog::{QueryLog, Record};
+use self::querylog::{QueryLog, Tally, is_wanted};
+use self::queue::{Event, Worth};
 use self::reloads::Reloads;
-use crate::answer::{Outcome, Reason, Ruling};
+use self::writer::Handle;
+use crate::answer::{Outcome, Reason};
 use crate::config::{Log, Queries, Sink};
 use crate::matcher::Rule;
 use crate::wire::{Name, Type};
@@ -72,9 +85,11 @@ pub struct Done<'a> {
     pub rule: Option<Rule>,
     /// The number of the policy that judged it.
     pub generation: u64,
-    /// From the query's arrival to the reply.
+    /// When it came.
+    pub began: Instant,
+    /// From then to the reply.
     pub took: Duration,
-    /// The smallest TTL of the answer, seconds.
+    /// The smallest TTL in the reply, seconds; none: no record in it.
     pub ttl_s: Option<u32>,
 }
 
@@ -93,7 +108,11 @@ struct Shared {
     figures: Sharded,
     selftest: Durations,
     reloads: Arc<Reloads>,
-    log: Option<QueryLog>,
+    writer: Handle,
+    /// Of the query log.
+    tally: Arc<Tally>,
+    /// What found no room on its way to the trail.
+    trail_dropped: AtomicU64,
     /// The log's `sink` label.
     sink: &'static str,
     source: OnceLock<Source>,
@@ -106,13 +125,16 @@ impl Telemetry {
     /// When the query log's file cannot be opened or its thread not be started.
     pub fn open(log: &Log) -> io::Result<Self> {
         let reloads = Arc::<Reloads>::default();
-        let wants_log = log.queries != Queries::None;
+        let tally = Arc::<Tally>::default();
+        let querylog = (log.queries != Queries::None)
+            .then(|| QueryLog::open(log, Arc::clone(&tally)))
+            .transpose()?;
         let shared = Arc::new(Shared {
             figures: Sharded::default(),
             selftest: Durations::default(),
-            log: wants_log
-                .then(|| QueryLog::open(&log.sink, Arc::clone(&reloads)))
-                .transpose()?,
+            writer: Handle::start(querylog, Arc::clone(&reloads))?,
+            tally,
+            trail_dropped: AtomicU64::new(0),
             sink: sink_word(&log.sink),
             reloads,
             source: OnceLock::new(),
@@ -126,15 +148,43 @@ impl Telemetry {
         Ok(telemetry)
     }
 
-    /// Counts a finished query, and logs it if that is wanted. The one place where either is done.
-    /// Neither locks, allocates nor waits: a record that finds no room is dropped and counted.
+    /// Counts a finished query, and hands it to the trail and the log. The one place where either is done.
+    /// It neither allocates nor waits: what finds no room is dropped and counted.
     #[inline]
     pub fn done(&self, done: &Done<'_>) {
         self.shared.figures.count(done);
-        let Some(log) = &self.shared.log else { return };
-        if is_wanted(self.queries, done.outcome.reason.ruling()) {
-            log.query(Record::new(done, SystemTime::now()));
+        let is_logged = is_wanted(self.queries, done.outcome.reason);
+        let ledger = &self.shared.writer.ledger;
+        let worth = match is_logged || ledger.is_watched() {
+            true => Worth::Wanted,
+            false => Worth::Idle,
+        };
+        if !ledger.queue.put(done, worth) {
+            self.shared.dropped(is_logged);
         }
+    }
+
+    /// Names decided about lately, newest first; `wanted` chooses. Only what the trail still holds; what was
+    /// counted before this call is among it, unless a slow sink holds the writer up for half a second.
+    pub fn sightings(&self, wanted: impl Fn(&Sighting) -> bool) -> Vec<Sighting> {
+        self.shared.writer.ledger.sightings(wanted)
+    }
+
+    /// Decisions as they come, from now on. Who does not keep up loses the oldest, and is told how many.
+    pub fn watch_decisions(&self) -> broadcast::Receiver<Arc<Decision>> {
+        self.shared.writer.ledger.watch()
+    }
+
+    /// Keeps the names that were blocked lately as text in a file, for those in the box, with whom to ask. The
+    /// last call counts.
+    pub fn post_blocked(&self, file: &Path, contact: &str) {
+        self.shared.writer.ledger.post_blocked(file, contact);
+    }
+
+    /// Waits until what was counted so far has been taken in, and rules that nobody judges by any more are
+    /// freed; a slow sink is waited for for half a second.
+    pub fn catch_up(&self) {
+        self.shared.writer.ledger.catch_up();
     }
 
     /// A policy went live, at start or by a reload.
@@ -144,9 +194,7 @@ impl Telemetry {
             "policy.reload",
             json!({ "result": "applied", "policy": generation.status() }),
         );
-        if self.shared.log.is_none() {
-            self.shared.reloads.forget_before();
-        }
+        self.shared.writer.ledger.queue.nudge();
     }
 
     /// The file was read again and says what the live policy says.
@@ -198,7 +246,8 @@ impl Telemetry {
         let snapshot = self.shared.snapshot();
         status["version"] = env!("CARGO_PKG_VERSION").into();
         status["queries"] = self.shared.rulings();
-        status["querylog"] = self.shared.log_status();
+        status["reasons"] = self.shared.reasons();
+        status["querylog"] = self.shared.log_status(self.queries != Queries::None);
         status["upstreams"] = snapshot.upstreams.iter().map(upstream_status).collect();
         status["cache"] =
             json!({ "positive": snapshot.cache.entries[0], "negative": snapshot.cache.entries[1] });
@@ -209,33 +258,26 @@ impl Telemetry {
 
     /// Has the query log's file opened anew, after it was renamed.
     pub fn reopen(&self) {
-        if let Some(log) = &self.shared.log {
-            log.reopen();
-        }
+        self.shared.writer.ledger.queue.put_event(Event::Reopen);
     }
 
-    /// Logs the stop, writes what waits, and ends the writer. What is logged later is dropped.
+    /// Logs the stop, writes what waits, and ends the writer. What comes later is dropped.
     pub fn close(&self) {
         self.event("stop", json!({}));
-        if let Some(log) = &self.shared.log {
-            log.close();
-        }
+        self.shared.writer.close();
     }
 
     fn event(&self, event: &str, mut fields: Value) {
-        let Some(log) = &self.shared.log else { return };
+        if self.queries == Queries::None {
+            return;
+        }
         fields["v"] = querylog::VERSION.into();
         fields["ts"] = reloads::rfc3339(SystemTime::now()).into();
         fields["event"] = event.into();
-        log.event(fields.to_string());
-    }
-}
-
-fn is_wanted(queries: Queries, ruling: Ruling) -> bool {
-    match queries {
-        Queries::All => true,
-        Queries::Blocked => ruling == Ruling::Blocked,
-        Queries::None => false,
+        let line = Event::Line(fields.to_string());
+        if !self.shared.writer.ledger.queue.put_event(line) {
+            self.shared.tally.dropped.fetch_add(1, Relaxed);
+        }
     }
 }
 
@@ -243,6 +285,7 @@ fn sink_word(sink: &Sink) -> &'static str {
     match sink {
         Sink::Stdout => "stdout",
         Sink::File(_) => "file",
+        Sink::Unix(_) => "unix",
     }
 }
 
@@ -291,6 +334,8 @@ impl Shared {
         let (written, dropped) = self.log_counts();
         page.count("namegate_querylog_records_total", &[self.sink], written);
         page.count("namegate_querylog_dropped_total", &[self.sink], dropped);
+        let trail_dropped = self.trail_dropped.load(Relaxed);
+        page.count("namegate_trail_dropped_total", &[], trail_dropped);
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -299,18 +344,23 @@ impl Shared {
             .map_or_else(Snapshot::default, |read| read())
     }
 
-    /// Records written and dropped.
-    fn log_counts(&self) -> (u64, u64) {
-        let counts = |log: &QueryLog| {
-            let tally = log.tally();
-            (tally.written.load(Relaxed), tally.dropped.load(Relaxed))
-        };
-        self.log.as_ref().map_or((0, 0), counts)
+    #[cold]
+    fn dropped(&self, is_logged: bool) {
+        self.trail_dropped.fetch_add(1, Relaxed);
+        if is_logged {
+            self.tally.dropped.fetch_add(1, Relaxed);
+        }
     }
 
-    fn log_status(&self) -> Value {
+    /// Records written and dropped.
+    fn log_counts(&self) -> (u64, u64) {
+        let Tally { written, dropped } = &*self.tally;
+        (written.load(Relaxed), dropped.load(Relaxed))
+    }
+
+    fn log_status(&self, is_on: bool) -> Value {
         let (written, dropped) = self.log_counts();
-        let sink = self.log.as_ref().map(|_| self.sink);
+        let sink = is_on.then_some(self.sink);
         json!({ "sink": sink, "written": written, "dropped": dropped })
     }
 
@@ -323,6 +373,16 @@ impl Shared {
             *count = (count.as_u64().unwrap_or(0) + figures.ended(reason)).into();
         }
         counts
+    }
+}
+
+impl Shared {
+    /// How many queries ended for each reason; those that none ended for are left out.
+    fn reasons(&self) -> Value {
+        let figures = self.figures.sum();
+        let count = |reason: Reason| (reason.word().to_owned(), figures.ended(reason).into());
+        let all = Reason::ALL.into_iter().map(count);
+        Value::Object(all.filter(|(_, count)| *count != 0).collect())
     }
 }
 

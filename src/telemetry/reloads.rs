@@ -3,6 +3,7 @@
 //! The daemon says so at each reload; the scrape, the status page and the query
 //! log's writer read it. No query comes here: the lock is never on its road.
 
+use std::sync::atomic::{Ordering::Acquire, fence};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -146,9 +147,28 @@ impl Reloads {
         self.past().watch[method as usize] = Some(healthy);
     }
 
-    /// Lets the generation before the live one go.
-    pub(super) fn forget_before(&self) {
-        self.past().before = None;
+    /// Is there a generation before the live one?
+    pub(super) fn remembers_before(&self) -> bool {
+        self.past().before.is_some()
+    }
+
+    /// The generation before the live one, when nobody judges by it any more.
+    pub(super) fn spent(&self) -> Option<u64> {
+        let past = self.past();
+        let before = past.before.as_ref()?;
+        let is_ours_alone = Arc::strong_count(&before.live.rules) == 1;
+        // What its last holder did before he let go is to be seen by whoever goes on from here.
+        fence(Acquire);
+        is_ours_alone.then_some(before.live.generation)
+    }
+
+    /// Lets a generation go that is not the live one. Its rules are freed by whoever calls this.
+    pub(super) fn forget(&self, generation: u64) {
+        let gone = self
+            .past()
+            .before
+            .take_if(|it| it.live.generation == generation);
+        drop(gone);
     }
 
     /// A generation by its number, where it is the live one or the one before.
@@ -164,6 +184,11 @@ impl Reloads {
     /// The number of the live generation; 0 before the first.
     pub(super) fn number(&self) -> u64 {
         self.past().number()
+    }
+
+    /// The live generation.
+    pub(super) fn live(&self) -> Option<Arc<Generation>> {
+        self.past().live.clone()
     }
 
     pub(super) fn show(&self, page: &mut Page) {
@@ -241,6 +266,11 @@ impl Generation {
     /// The text of the pattern behind a rule; none for `allow_all`.
     pub(super) fn pattern(&self, rule: Rule) -> Option<String> {
         self.live.rules.pattern(rule)
+    }
+
+    /// How many patterns it has.
+    pub(super) fn patterns(&self) -> u64 {
+        self.exact + self.wildcard
     }
 
     /// The words that name it on the status page and in the log.
@@ -324,8 +354,23 @@ mod tests {
         assert_eq!(reloads.number(), 3);
         let is_known = |number| reloads.generation(number).is_some();
         assert_eq!([1, 2, 3].map(is_known), [false, true, true]);
-        reloads.forget_before();
+        reloads.forget(3);
+        assert_eq!([2, 3].map(is_known), [true, true]);
+        reloads.forget(2);
         assert_eq!([2, 3].map(is_known), [false, true]);
+    }
+
+    #[test]
+    fn a_generation_is_spent_when_nobody_judges_by_it() {
+        let reloads = Reloads::default();
+        let first = live(1);
+        let judging = Arc::clone(&first.rules);
+        reloads.applied(first);
+        assert_eq!(reloads.spent(), None, "it is the live one");
+        reloads.applied(live(2));
+        assert_eq!(reloads.spent(), None, "a query is judged by it");
+        drop(judging);
+        assert_eq!(reloads.spent(), Some(1));
     }
 
     #[test]

@@ -53,8 +53,7 @@ struct Opt {
 #[derive(Clone, Debug)]
 pub struct Record<'a> {
     message: &'a [u8],
-    /// Whose it is.
-    pub owner: Name,
+    owner_at: usize,
     /// Its type.
     pub kind: Type,
     /// Its class.
@@ -114,7 +113,7 @@ impl<'a> Message<'a> {
         if self.opt.is_some() {
             return Err(Malformed::ManyOpts);
         }
-        if section != 2 || !record.owner.is_root() {
+        if section != 2 || self.octets[record.owner_at] != 0 {
             return Err(Malformed::BadOpt);
         }
         let rcode_high = u16_at(self.octets, record.data.start - 6).map_or(0, |it| it >> 8);
@@ -191,7 +190,7 @@ impl<'a> Message<'a> {
 }
 
 fn read_record(octets: &[u8], at: usize) -> Result<(Record<'_>, usize), Malformed> {
-    let (owner, fixed) = Name::read(octets, at)?;
+    let fixed = Name::end(octets, at)?;
     let word = |at| u16_at(octets, at).ok_or(Malformed::Truncated);
     let ttl_s = u32::from(word(fixed + 4)?) << 16 | u32::from(word(fixed + 6)?);
     let data = fixed + 10..fixed + 10 + usize::from(word(fixed + 8)?);
@@ -203,7 +202,7 @@ fn read_record(octets: &[u8], at: usize) -> Result<(Record<'_>, usize), Malforme
     Ok((
         Record {
             message: octets,
-            owner,
+            owner_at: at,
             kind: Type(word(fixed)?),
             class: word(fixed + 2)?,
             ttl_s,
@@ -248,6 +247,17 @@ pub(super) fn is_compressible(kind: Type) -> bool {
 }
 
 impl<'a> Record<'a> {
+    /// Whose it is.
+    pub fn owner(&self) -> Name {
+        let owner = Name::read(self.message, self.owner_at);
+        owner.expect("the frame holds, and so do the names in it").0
+    }
+
+    /// Is it this name's?
+    pub fn is_of(&self, name: &Name) -> bool {
+        name.is_at(self.message, self.owner_at)
+    }
+
     /// The data as it came; names in it may be compressed.
     pub fn data(&self) -> &'a [u8] {
         &self.message[self.data.clone()]

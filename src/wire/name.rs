@@ -35,6 +35,12 @@ impl Name {
         len: 1,
     };
 
+    /// The name with this wire form, as [`Name::octets`] gives it; none where the octets are not one whole name.
+    pub fn of_octets(octets: &[u8]) -> Option<Self> {
+        let (name, behind) = Self::read_plain(octets, 0).ok()?;
+        (behind == octets.len()).then_some(name)
+    }
+
     /// The wire form, the root's zero octet included.
     #[inline]
     pub fn octets(&self) -> &[u8] {
@@ -118,44 +124,34 @@ impl Name {
     /// Reads the name at `at` of a message, following pointers. Returns it and the offset behind it.
     ///
     /// # Errors
-    /// When the name is cut off, longer than 255 octets, has a label type other
-    /// than 00 and 11, or a pointer that does not lead strictly backwards (RFC 9267 §2).
+    /// As [`walk`].
     pub(super) fn read(message: &[u8], at: usize) -> Result<(Self, usize), Malformed> {
         let mut name = Self::ROOT;
-        let mut len = 0;
-        let mut here = at;
-        let mut lowest = at;
-        let mut behind = None;
-        let mut jumps = 0;
-        loop {
-            let head = *message.get(here).ok_or(Malformed::Truncated)?;
-            match head {
-                0 => break,
-                1..=63 => {
-                    let end = here + 1 + usize::from(head);
-                    let label = message.get(here..end).ok_or(Malformed::Truncated)?;
-                    let room = name.octets[..NAME_OCTETS_MAX - 1].get_mut(len..len + label.len());
-                    room.ok_or(Malformed::NameTooLong)?.copy_from_slice(label);
-                    len += label.len();
-                    here = end;
-                }
-                0xC0.. => {
-                    let low = *message.get(here + 1).ok_or(Malformed::Truncated)?;
-                    behind.get_or_insert(here + 2);
-                    here = usize::from(u16::from_be_bytes([head & 0x3F, low]));
-                    jumps += 1;
-                    if here >= lowest || jumps > JUMPS_MAX {
-                        return Err(Malformed::BadPointer);
-                    }
-                    lowest = here;
-                }
-                64..=191 => return Err(Malformed::BadLabelType),
-            }
-        }
+        let (len, behind) = walk(message, at, |at, label| {
+            name.octets[at..at + label.len()].copy_from_slice(label);
+        })?;
         // Length octets are below 'A', so folding every octet folds the letters alone.
         name.octets[..len].make_ascii_lowercase();
-        name.len = u8::try_from(len + 1).expect("at most 254 octets were copied");
-        Ok((name, behind.unwrap_or(here + 1)))
+        name.len = u8::try_from(len + 1).expect("at most 254 octets were walked");
+        Ok((name, behind))
+    }
+
+    /// Is this the name at `at` of a message?
+    pub(super) fn is_at(&self, message: &[u8], at: usize) -> bool {
+        let mut is_alike = true;
+        let walked = walk(message, at, |at, label| {
+            let ours = self.octets.get(at..at + label.len());
+            is_alike = is_alike && ours.is_some_and(|ours| ours.eq_ignore_ascii_case(label));
+        });
+        is_alike && walked.is_ok_and(|(len, _)| len + 1 == usize::from(self.len))
+    }
+
+    /// The offset behind the name at `at` of a message.
+    ///
+    /// # Errors
+    /// As [`walk`].
+    pub(super) fn end(message: &[u8], at: usize) -> Result<usize, Malformed> {
+        walk(message, at, |_, _| {}).map(|(_, behind)| behind)
     }
 
     /// Reads the name of a question, where a pointer has nothing to point to.
@@ -182,6 +178,53 @@ impl Name {
         name.octets[..len].make_ascii_lowercase();
         name.len = u8::try_from(len + 1).expect("at most 254 octets were walked");
         Ok((name, at + len + 1))
+    }
+}
+
+/// Walks the name at `at` of a message, following pointers: each label, its length octet included, goes to `label` with the
+/// octets before it. Returns the octets of all labels and the offset behind the name.
+///
+/// # Errors
+/// When the name is cut off, longer than 255 octets, has a label type other
+/// than 00 and 11, or a pointer that does not lead strictly backwards (RFC 9267 §2).
+#[inline]
+fn walk(
+    message: &[u8],
+    at: usize,
+    mut label: impl FnMut(usize, &[u8]),
+) -> Result<(usize, usize), Malformed> {
+    let mut len = 0;
+    let mut here = at;
+    let mut lowest = at;
+    let mut behind = None;
+    let mut jumps = 0;
+    loop {
+        let head = *message.get(here).ok_or(Malformed::Truncated)?;
+        match head {
+            0 => return Ok((len, behind.unwrap_or(here + 1))),
+            1..=63 => {
+                let end = here + 1 + usize::from(head);
+                let octets = message.get(here..end).ok_or(Malformed::Truncated)?;
+                // The last octet is the root's.
+                if len + octets.len() >= NAME_OCTETS_MAX {
+                    return Err(Malformed::NameTooLong);
+                }
+                label(len, octets);
+                len += octets.len();
+                here = end;
+            }
+            0xC0.. => {
+                let low = *message.get(here + 1).ok_or(Malformed::Truncated)?;
+                behind.get_or_insert(here + 2);
+                here = usize::from(u16::from_be_bytes([head & 0x3F, low]));
+                jumps += 1;
+                if here >= lowest || jumps > JUMPS_MAX {
+                    return Err(Malformed::BadPointer);
+                }
+                lowest = here;
+            }
+            64..=191 => return Err(Malformed::BadLabelType),
+        }
     }
 }
 
@@ -387,6 +430,16 @@ mod tests {
         assert_eq!(odd.to_string(), "git\\046hub.com");
         assert_eq!(name(&odd.to_string()), odd);
         assert!(!odd.is_plain());
+    }
+
+    #[test]
+    fn octets_are_a_name_when_they_are_whole() {
+        let whole = name("github.com");
+        assert_eq!(Name::of_octets(whole.octets()), Some(whole));
+        assert_eq!(Name::of_octets(&[0]), Some(Name::ROOT));
+        for broken in [&b""[..], b"\x03com", b"\x03com\x00\x00", b"\xC0\x00"] {
+            assert_eq!(Name::of_octets(broken), None, "{broken:?}");
+        }
     }
 
     #[test]

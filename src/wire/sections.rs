@@ -17,6 +17,11 @@ const KNOWN_NAMES_MAX: usize = 256;
 /// The furthest a pointer reaches (RFC 1035 §4.1.4).
 const POINTER_MAX: usize = 0x3FFF;
 
+/// Room for the usual answer: a message, the labels in it, the records.
+const USUAL_OCTETS: usize = 512;
+const USUAL_NAMES: usize = 16;
+const USUAL_RECORDS: usize = 8;
+
 /// The records of a reply behind its question.
 #[derive(Clone, Debug, Default)]
 pub struct Sections {
@@ -24,6 +29,8 @@ pub struct Sections {
     counts: [u16; 3],
     /// Where in `octets` the TTLs lie.
     ttls: Box<[u16]>,
+    /// The smallest of them, seconds.
+    ttl_min_s: Option<u32>,
 }
 
 /// What the TTLs in a reply are to be.
@@ -33,6 +40,17 @@ pub enum Age {
     Seconds(u32),
     /// All the same (RFC 8767 §4: 30 seconds for stale data).
     Fixed(u32),
+}
+
+impl Age {
+    /// What a stored TTL is sent as, seconds.
+    #[inline]
+    fn of(self, stored_s: u32) -> u32 {
+        match self {
+            Self::Seconds(past) => stored_s.saturating_sub(past),
+            Self::Fixed(ttl_s) => ttl_s,
+        }
+    }
 }
 
 impl Sections {
@@ -51,6 +69,12 @@ impl Sections {
         self.counts
     }
 
+    /// The smallest TTL that a reply with these records carries, seconds; none without a record.
+    #[inline]
+    pub fn ttl_s(&self, age: Age) -> Option<u32> {
+        self.ttl_min_s.map(|ttl_s| age.of(ttl_s))
+    }
+
     /// Octets of memory this holds.
     pub fn footprint(&self) -> usize {
         self.octets.len() + self.ttls.len() * 2
@@ -64,11 +88,7 @@ impl Sections {
         for at in &self.ttls {
             let at = base + usize::from(*at);
             if let Some(ttl) = out[at..].first_chunk_mut::<4>() {
-                *ttl = match age {
-                    Age::Seconds(past) => u32::from_be_bytes(*ttl).saturating_sub(past),
-                    Age::Fixed(ttl_s) => ttl_s,
-                }
-                .to_be_bytes();
+                *ttl = age.of(u32::from_be_bytes(*ttl)).to_be_bytes();
             }
         }
     }
@@ -82,6 +102,7 @@ pub struct SectionsBuilder {
     question_end: usize,
     counts: [u16; 3],
     ttls: Vec<u16>,
+    ttl_min_s: Option<u32>,
     /// Names that later ones may point to: where they are written, and the octets they have when spelled out.
     known: Vec<(usize, usize)>,
 }
@@ -89,19 +110,19 @@ pub struct SectionsBuilder {
 impl SectionsBuilder {
     /// Records that will stand behind a question for `name`.
     pub fn new(name: &Name) -> Self {
-        let mut message = vec![0; HEADER_OCTETS];
+        let mut message = Vec::with_capacity(USUAL_OCTETS);
+        message.extend_from_slice(&[0; HEADER_OCTETS]);
         message.extend_from_slice(name.octets());
         message.extend_from_slice(&[0; 4]);
         let octets = name.octets().len();
-        let known = name
-            .starts()
-            .map(|at| (HEADER_OCTETS + at, octets - at))
-            .collect();
+        let mut known = Vec::with_capacity(USUAL_NAMES);
+        known.extend(name.starts().map(|at| (HEADER_OCTETS + at, octets - at)));
         Self {
             question_end: message.len(),
             message,
             counts: [0; 3],
-            ttls: Vec::new(),
+            ttls: Vec::with_capacity(USUAL_RECORDS),
+            ttl_min_s: None,
             known,
         }
     }
@@ -116,7 +137,7 @@ impl SectionsBuilder {
         record: &Record<'_>,
         ttl_s: u32,
     ) -> Result<(), Malformed> {
-        self.add(section, &record.owner, record.kind, ttl_s, |builder| {
+        self.add(section, &record.owner(), record.kind, ttl_s, |builder| {
             let compress = is_compressible(record.kind);
             let known = std::mem::take(&mut builder.known);
             let walked = record.walk(
@@ -184,6 +205,7 @@ impl SectionsBuilder {
             Ok((count, ttl_at)) => {
                 self.counts[section as usize] = count;
                 self.ttls.push(ttl_at);
+                self.ttl_min_s = Some(self.ttl_min_s.map_or(ttl_s, |least| least.min(ttl_s)));
                 Ok(())
             }
             Err(why) => {
@@ -212,6 +234,7 @@ impl SectionsBuilder {
             octets: self.message[self.question_end..].into(),
             counts: self.counts,
             ttls: self.ttls.into(),
+            ttl_min_s: self.ttl_min_s,
         }
     }
 }

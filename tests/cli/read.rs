@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::{Room, hold};
 use crate::support::document;
 
-const WARNED: &str = r#"{
+pub(super) const WARNED: &str = r#"{
   "id": "npl_1",
   "name": "ci",
   "egress": {
@@ -74,10 +74,22 @@ fn help() {
         "--help",
         "run --help",
         "demo --help",
+        "exec --help",
         "check --help",
         "explain --help",
         "suggest --help",
+        "doctor --help",
+        "policy --help",
         "policy new --help",
+        "policy show --help",
+        "policy diff --help",
+        "policy test --help",
+        "policy unused --help",
+        "policy add --help",
+        "policy rm --help",
+        "policy wait --help",
+        "gen completions --help",
+        "gen man --help",
     ] {
         let words: Vec<&str> = args.split(' ').collect();
         let output = room.namegate(&words).output().expect("the program starts");
@@ -105,12 +117,20 @@ fn usage_errors_end_with_2() {
             "",
             "rum",
             "run --lisen 127.0.0.1:53",
+            "exec true",
+            "exec --allow github.com",
+            "exec --allow github.com --policy policy.json true",
+            "exec --allow github.com --audit --fail-fast true",
             "check --format yaml",
             "explain",
             "explain --type BOGUS github.com",
             "explain --type AXFR github.com",
             "explain a..b",
             "policy new",
+            "policy add https://github.com/",
+            "policy wait --sha256 12",
+            "policy unused --since yesterday",
+            "explain NP999",
         ],
     );
 }
@@ -251,6 +271,18 @@ fn explain_of_what_no_policy_can_list() {
         &[
             "explain --policy warned.json https://github.com/x bücher.example 10.0.0.1 com",
             "explain --policy warned.json --format json 10.0.0.1",
+        ],
+    );
+}
+
+#[test]
+fn explain_of_a_code() {
+    room().check(
+        "explain_code",
+        &[
+            "explain NP012 np031",
+            "explain NP012 --format json",
+            "explain --policy warned.json NP034 dns.google",
         ],
     );
 }

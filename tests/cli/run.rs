@@ -78,7 +78,7 @@ pub(super) struct Running {
 
 impl Running {
     /// `run` with the room's policy on ports of the kernel's choice, once it answers.
-    fn start(room: &Room, upstream: &Upstream, args: &[&str]) -> Self {
+    pub(super) fn start(room: &Room, upstream: &Upstream, args: &[&str]) -> Self {
         Self::start_with(room, upstream, args, |_| ())
     }
 
@@ -122,7 +122,7 @@ impl Running {
 
     /// Waits for words on stderr.
     #[track_caller]
-    fn says(&self, words: &str) {
+    pub(super) fn says(&self, words: &str) {
         let until = Instant::now() + PATIENCE;
         while !self.talk().contains(words) {
             assert!(Instant::now() < until, "no {words:?} in:\n{}", self.talk());
@@ -131,7 +131,7 @@ impl Running {
     }
 
     /// The address behind a word of the first line.
-    fn address(&self, word: &str) -> SocketAddr {
+    pub(super) fn address(&self, word: &str) -> SocketAddr {
         let talk = self.talk();
         let (_, rest) = talk
             .split_once(&format!("{word}="))
@@ -154,7 +154,7 @@ impl Running {
     }
 
     /// The status code of a page, and the page.
-    fn page(&self, path: &str) -> (u16, String) {
+    pub(super) fn page(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address("metrics")).expect("the pages' port");
         let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
         stream.write_all(request.as_bytes()).expect("loopback");

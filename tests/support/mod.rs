@@ -36,7 +36,12 @@ pub(crate) fn document(allowed: &[&str]) -> String {
 
 /// A policy that allows these names, in force as the first.
 pub(crate) fn live(config: &Config, allowed: &[&str]) -> Live {
-    let accepted = policy::read("policy.json", document(allowed).as_bytes(), &Select::Only)
+    live_of(config, &document(allowed))
+}
+
+/// A policy document, in force as the first.
+pub(crate) fn live_of(config: &Config, document: &str) -> Live {
+    let accepted = policy::read("policy.json", document.as_bytes(), &Select::Only)
         .unwrap_or_else(|diagnostics| panic!("{}", diagnostics.render(false)));
     let grants = Grants::of(config).expect("the configuration's patterns are patterns");
     Live::new(&accepted.policy, config, &grants, 1, [0; 32])
@@ -44,20 +49,25 @@ pub(crate) fn live(config: &Config, allowed: &[&str]) -> Live {
 
 /// A corridor whose upstream is `carrier`, with one server.
 pub(crate) fn road(config: &Config, allowed: &[&str], carrier: Arc<dyn Carrier>) -> Arc<Road> {
+    let telemetry = Arc::new(Telemetry::open(&config.log).expect("a query log"));
+    road_told(config, live(config, allowed), carrier, telemetry)
+}
+
+/// The same with any policy, and with a telemetry that the test can ask.
+pub(crate) fn road_told(
+    config: &Config,
+    live: Live,
+    carrier: Arc<dyn Carrier>,
+    telemetry: Arc<Telemetry>,
+) -> Arc<Road> {
     let server: SocketAddr = "192.0.2.53:53".parse().expect("an address");
     let upstreams = Upstreams::builder(carrier, Duration::from_secs(2), false)
         .zone(Name::ROOT, &[(server, Over::Udp)])
         .build();
     let zones = Zones::parse(&[]).unwrap_or_else(|_| panic!("no zones are no fault"));
     let grants = Grants::of(config).expect("the configuration's patterns are patterns");
-    let telemetry = Arc::new(Telemetry::open(&config.log).expect("a query log"));
     Arc::new(Road::new(
-        config,
-        &grants,
-        live(config, allowed),
-        zones,
-        upstreams,
-        telemetry,
+        config, &grants, live, zones, upstreams, telemetry,
     ))
 }
 

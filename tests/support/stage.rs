@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use namegate::answer::upstream::{Over, Upstreams};
 use namegate::answer::zone::{ZoneText, Zones};
-use namegate::config::{self, Config, Queries, Server};
+use namegate::config::{self, Config, Queries, SearchSuffix, Server};
 use namegate::daemon::{Grants, Live, Road};
 use namegate::front::{Road as _, Step as Trod};
 use namegate::policy::{Select, read};
@@ -393,6 +393,11 @@ fn scene(config: &str, texts: &[ZoneText], policy: &Value, upstream: &Arc<Upstre
     if config.upstream.servers == [Server::System] {
         config.upstream.servers = vec![Server::Udp(SERVER.parse().expect("a constant address"))];
     }
+    // A story has no machine.
+    config
+        .blocked
+        .search_suffixes
+        .retain(|it| *it != SearchSuffix::System);
     config.log.queries = Queries::None;
     let grants = Grants::of(&config).unwrap_or_else(|bad| panic!("{bad:?}"));
     let telemetry = Arc::new(Telemetry::open(&config.log).expect("it logs nothing"));

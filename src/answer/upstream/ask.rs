@@ -1,17 +1,17 @@
 //! One question, several servers, four seconds.
 
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::carrier::{Carrier, Lost, Over};
-use super::message::{Dress, Fit, fit, query_for};
+use super::message::{Dress, Fit, fit_of, query_for};
 use super::server::{Figures, Outcome, Server};
 use super::system::is_ours;
 use crate::wire::{Asked, Ede, Message, Name, Rcode, Section, Type};
@@ -47,7 +47,7 @@ pub enum Failure {
 /// The servers for a zone and all below it.
 struct Group {
     zone: Name,
-    servers: Vec<Arc<Server>>,
+    servers: Vec<Server>,
 }
 
 /// The resolvers, by the zones that go to them.
@@ -58,7 +58,6 @@ pub struct Upstreams {
 }
 
 /// How servers are asked.
-#[derive(Clone)]
 struct Manner {
     carrier: Arc<dyn Carrier>,
     timeout: Duration,
@@ -76,7 +75,7 @@ impl UpstreamsBuilder {
     pub fn zone(mut self, zone: Name, servers: &[(SocketAddr, Over)]) -> Self {
         let servers = servers
             .iter()
-            .map(|(address, over)| Arc::new(Server::new(*address, *over)))
+            .map(|(address, over)| Server::new(*address, *over))
             .collect();
         self.upstreams.groups.push(Group { zone, servers });
         self
@@ -147,71 +146,96 @@ impl Upstreams {
             .groups
             .iter()
             .find(|group| question.name.is_at_or_below(&group.zone));
-        let mut servers = group.map(|group| group.servers.clone()).unwrap_or_default();
+        let servers = group.map_or(&[][..], |group| &group.servers);
         if servers.is_empty() {
             return Err(Failure::NoServer);
         }
         let now = Instant::now();
-        servers.sort_by_key(|server| server.rests(now));
-        let mut race = Race::new(self.manner.clone(), *question, servers);
-        race.start();
-        loop {
-            tokio::select! {
-                biased;
-                Some((server, done)) = race.running.next() => match done {
-                    Ok(reply) => {
-                        race.blame_the_silent(Some(server));
-                        return Ok(reply);
-                    }
-                    Err(failure) => race.strike(server, failure),
-                },
-                () = sleep_until(race.next_at), if race.may_start() => race.start(),
-                () = sleep_until(deadline) => return Err(race.give_up()),
+        let mut race = Race::new(&self.manner, question, servers, now, deadline);
+        race.start(now);
+        // One clock for all that may run out of time; it is wound up when an answer is not there at once.
+        let mut alarm = pin!(sleep_until(race.alarm_at()));
+        poll_fn(|context| {
+            loop {
+                if let Poll::Ready(end) = race.poll(context) {
+                    return Poll::Ready(end);
+                }
+                if alarm.deadline() != race.alarm_at() {
+                    alarm.as_mut().reset(race.alarm_at());
+                }
+                ready!(alarm.as_mut().poll(context));
+                if let Some(failure) = race.ring(Instant::now()) {
+                    return Poll::Ready(Err(failure));
+                }
             }
-            if race.is_lost() {
-                return Err(race.give_up());
-            }
-        }
+        })
+        .await
     }
 }
 
 /// The attempts at one question.
-struct Race {
-    manner: Manner,
-    question: Asked,
-    servers: Vec<Arc<Server>>,
-    /// By server: has it said that it cannot help?
-    struck: Vec<bool>,
-    /// By server: when it was last asked and has not answered since.
-    asked_at: Vec<Option<Instant>>,
+struct Race<'a> {
+    manner: &'a Manner,
+    question: &'a Asked,
+    /// The servers in the order in which they are asked.
+    lanes: Vec<Lane<'a>>,
     /// What they say, in the task of the one who asks: no thread is changed for it.
-    running: FuturesUnordered<BoxFuture<'static, (usize, Result<Reply, Failure>)>>,
+    running: Vec<Attempt<'a>>,
     started: usize,
     next: usize,
     next_at: Instant,
     pause: Duration,
+    deadline: Instant,
     failure: Failure,
 }
 
-impl Race {
-    fn new(manner: Manner, question: Asked, servers: Vec<Arc<Server>>) -> Self {
+/// A server in a race.
+struct Lane<'a> {
+    server: &'a Server,
+    /// Has it said that it cannot help?
+    struck: bool,
+    /// When it was last asked and has not answered since.
+    asked_at: Option<Instant>,
+}
+
+/// One try of one server.
+struct Attempt<'a> {
+    lane: usize,
+    ends_at: Instant,
+    talk: Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send + 'a>>,
+}
+
+impl<'a> Race<'a> {
+    fn new(
+        manner: &'a Manner,
+        question: &'a Asked,
+        servers: &'a [Server],
+        now: Instant,
+        deadline: Instant,
+    ) -> Self {
+        let lane = |server| Lane {
+            server,
+            struck: false,
+            asked_at: None,
+        };
+        let mut lanes: Vec<_> = servers.iter().map(lane).collect();
+        lanes.sort_by_key(|lane| lane.server.rests(now));
         Self {
-            struck: vec![false; servers.len()],
-            asked_at: vec![None; servers.len()],
-            pause: servers[0].patience(),
-            next_at: Instant::now(),
-            running: FuturesUnordered::new(),
+            pause: lanes[0].server.patience(),
+            next_at: now,
+            running: Vec::with_capacity(1),
             started: 0,
             next: 0,
             failure: Failure::Timeout,
             manner,
             question,
-            servers,
+            lanes,
+            deadline,
         }
     }
 
     fn may_start(&self) -> bool {
-        self.started < ATTEMPTS_MAX && self.struck.iter().any(|struck| !struck)
+        self.started < ATTEMPTS_MAX && self.lanes.iter().any(|lane| !lane.struck)
     }
 
     /// Nobody is thinking and nobody is left to ask.
@@ -220,74 +244,119 @@ impl Race {
     }
 
     /// Asks the next server that may still help, and sets the time for the one after it.
-    fn start(&mut self) {
-        while self.struck[self.next % self.servers.len()] {
+    fn start(&mut self, now: Instant) {
+        while self.lanes[self.next % self.lanes.len()].struck {
             self.next += 1;
         }
-        let at = self.next % self.servers.len();
+        let at = self.next % self.lanes.len();
         self.next += 1;
         self.started += 1;
-        let now = Instant::now();
-        self.asked_at[at].get_or_insert(now);
+        self.lanes[at].asked_at.get_or_insert(now);
         self.next_at = now + self.pause;
         // Each server gets its first turn soon; then the pauses grow.
-        if self.started >= self.servers.len() {
+        if self.started >= self.lanes.len() {
             self.pause *= 2;
         }
-        let (manner, question, server) =
-            (self.manner.clone(), self.question, self.servers[at].clone());
-        self.running.push(Box::pin(async move {
-            (at, attempt(&manner, &question, &server).await)
-        }));
+        self.running.push(Attempt {
+            lane: at,
+            ends_at: now + self.manner.timeout,
+            talk: Box::pin(attempt(
+                self.manner,
+                self.question,
+                self.lanes[at].server,
+                now,
+            )),
+        });
     }
 
-    /// A server has failed. Silence does not strike it out: a packet may be lost.
-    fn strike(&mut self, server: usize, failure: Failure) {
-        if failure == Failure::Timeout {
-            return;
+    /// Hears who has something to say: the answer, or the failure of the last who could have had one.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Reply, Failure>> {
+        let mut at = 0;
+        while let Some(attempt) = self.running.get_mut(at) {
+            let Poll::Ready(said) = attempt.talk.as_mut().poll(context) else {
+                at += 1;
+                continue;
+            };
+            let lane = self.running.remove(at).lane;
+            match said {
+                Ok(reply) => {
+                    self.blame_the_silent(Some(lane));
+                    return Poll::Ready(Ok(reply));
+                }
+                Err(failure) => self.strike(lane, failure),
+            }
+            if self.is_lost() {
+                return Poll::Ready(Err(self.give_up()));
+            }
         }
-        self.asked_at[server] = None;
-        self.struck[server] = true;
+        Poll::Pending
+    }
+
+    /// When the next thing is due that is not a server's to say.
+    fn alarm_at(&self) -> Instant {
+        let ends = self.running.iter().map(|attempt| attempt.ends_at).min();
+        let next = self.may_start().then_some(self.next_at);
+        let first = ends.into_iter().chain(next).min();
+        first.map_or(self.deadline, |first| first.min(self.deadline))
+    }
+
+    /// Does what is due. Returns the failure when that is the end.
+    fn ring(&mut self, now: Instant) -> Option<Failure> {
+        self.running.retain(|attempt| now < attempt.ends_at);
+        if now >= self.deadline || self.is_lost() {
+            return Some(self.give_up());
+        }
+        if self.may_start() && now >= self.next_at {
+            self.start(now);
+        }
+        None
+    }
+
+    /// A server has failed.
+    fn strike(&mut self, lane: usize, failure: Failure) {
+        self.lanes[lane].asked_at = None;
+        self.lanes[lane].struck = true;
         // What a server says of its failure says more than that another was silent.
         if !matches!(self.failure, Failure::Failed { .. })
             || matches!(failure, Failure::Failed { .. })
         {
             self.failure = failure;
         }
-        if self.started < self.servers.len() || self.running.is_empty() {
+        if self.started < self.lanes.len() || self.running.is_empty() {
             self.next_at = Instant::now();
         }
     }
 
-    fn give_up(self) -> Failure {
+    fn give_up(&mut self) -> Failure {
         self.blame_the_silent(None);
-        self.failure
+        std::mem::replace(&mut self.failure, Failure::Timeout)
     }
 
     /// Servers that kept silent for as long as they may, while `winner` answered, have timed out.
     fn blame_the_silent(&self, winner: Option<usize>) {
-        let now = Instant::now();
-        for (at, server) in self.servers.iter().enumerate() {
-            let had_its_time = self.asked_at[at]
-                .is_some_and(|since| now.duration_since(since) >= server.patience());
-            if Some(at) != winner && had_its_time {
-                server.timed_out(now);
+        for (at, lane) in self.lanes.iter().enumerate() {
+            let Some(since) = lane.asked_at.filter(|_| Some(at) != winner) else {
+                continue;
+            };
+            let now = Instant::now();
+            if now.duration_since(since) >= lane.server.patience() {
+                lane.server.timed_out(now);
             }
         }
     }
 }
 
-/// One query to one server; over TCP when the reply is truncated or not to be trusted, without EDNS when that is not understood.
-async fn attempt(manner: &Manner, question: &Asked, server: &Server) -> Result<Reply, Failure> {
-    let asked_at = Instant::now();
-    let tried = timeout(manner.timeout, converse(manner, question, server)).await;
-    let Ok(result) = tried else {
-        return Err(Failure::Timeout);
-    };
-    match result {
-        Ok(octets) => {
+/// One try of one server; over TCP when the reply is truncated or not to be trusted, without EDNS when that is not understood.
+async fn attempt(
+    manner: &Manner,
+    question: &Asked,
+    server: &Server,
+    asked_at: Instant,
+) -> Result<Reply, Failure> {
+    match converse(manner, question, server).await {
+        Ok((octets, weight)) => {
             server.answered(asked_at.elapsed());
-            weigh(octets, question.kind, server)
+            weight.map(|()| Reply { octets })
         }
         Err(Lost::Mismatch) => {
             server.count(Outcome::Mismatch);
@@ -303,7 +372,12 @@ async fn attempt(manner: &Manner, question: &Asked, server: &Server) -> Result<R
     }
 }
 
-async fn converse(manner: &Manner, question: &Asked, server: &Server) -> Result<Vec<u8>, Lost> {
+/// Returns the last reply, and whether it is an answer.
+async fn converse(
+    manner: &Manner,
+    question: &Asked,
+    server: &Server,
+) -> Result<(Vec<u8>, Result<(), Failure>), Lost> {
     let mut way = Way {
         over: server.over,
         dress: Dress {
@@ -323,9 +397,13 @@ async fn converse(manner: &Manner, question: &Asked, server: &Server) -> Result<
             exchanged => exchanged?,
         };
         (0..mismatches).for_each(|_| server.count(Outcome::Mismatch));
-        match way.after(&query, &octets, server)? {
+        let message = Message::read(&octets).map_err(|_| Lost::Mismatch)?;
+        match way.after(&query, &message, server)? {
             Some(other) => way = other,
-            None => return Ok(octets),
+            None => {
+                let weight = weigh(&message, question.kind, server);
+                return Ok((octets, weight));
+            }
         }
     }
 }
@@ -371,9 +449,13 @@ impl Way {
     }
 
     /// The other way to ask, when this reply is none to rely on.
-    fn after(mut self, query: &[u8], octets: &[u8], server: &Server) -> Result<Option<Self>, Lost> {
-        let message = Message::read(octets).map_err(|_| Lost::Mismatch)?;
-        if fit(query, octets) == Fit::OtherCase {
+    fn after(
+        mut self,
+        query: &[u8],
+        message: &Message<'_>,
+        server: &Server,
+    ) -> Result<Option<Self>, Lost> {
+        if fit_of(query, message) == Fit::OtherCase {
             // Over UDP this may be a forgery. Over TCP it is how this server answers.
             if self.over == Over::Tcp {
                 server.folds_case.store(true, Relaxed);
@@ -404,9 +486,8 @@ impl Way {
 }
 
 /// Is this reply an answer, or only a server's excuse?
-fn weigh(octets: Vec<u8>, kind: Type, server: &Server) -> Result<Reply, Failure> {
-    let message = Message::read(&octets).expect("`converse` reads it");
-    if is_broken(&message, kind) {
+fn weigh(message: &Message<'_>, kind: Type, server: &Server) -> Result<(), Failure> {
+    if is_broken(message, kind) {
         server.count(Outcome::Servfail);
         return Err(Failure::Failed {
             rcode: Rcode::SERVFAIL,
@@ -414,7 +495,7 @@ fn weigh(octets: Vec<u8>, kind: Type, server: &Server) -> Result<Reply, Failure>
         });
     }
     let outcome = match message.rcode() {
-        Rcode::NOERROR if is_referral(&message) => Outcome::Refused,
+        Rcode::NOERROR if is_referral(message) => Outcome::Refused,
         Rcode::NOERROR | Rcode::YXDOMAIN => Outcome::Ok,
         Rcode::NXDOMAIN => Outcome::Nxdomain,
         Rcode::REFUSED => Outcome::Refused,
@@ -422,7 +503,7 @@ fn weigh(octets: Vec<u8>, kind: Type, server: &Server) -> Result<Reply, Failure>
     };
     server.count(outcome);
     match outcome {
-        Outcome::Ok | Outcome::Nxdomain => Ok(Reply { octets }),
+        Outcome::Ok | Outcome::Nxdomain => Ok(()),
         Outcome::Servfail
         | Outcome::Refused
         | Outcome::Timeout

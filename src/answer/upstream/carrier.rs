@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -58,17 +59,29 @@ pub trait Carrier: Send + Sync {
 
 /// The real carrier: sockets of this machine.
 ///
-/// UDP queries leave from a pool of connected sockets for each server, on ports that the kernel
+/// UDP queries leave from a pool of connected sockets for each server and thread, on ports that the kernel
 /// chooses at random and that are given up after a while. TCP is for the few queries
 /// that need it, with a connection each.
 #[derive(Default)]
 pub struct Sockets {
-    ports: Mutex<HashMap<SocketAddr, Arc<Ports>>>,
+    shelves: [Mutex<HashMap<SocketAddr, Arc<Ports>>>; SHELVES],
+}
+
+/// More threads than this share shelves.
+const SHELVES: usize = 16;
+
+thread_local! {
+    /// Where this thread's ports are: its replies come to a socket that nobody else reads.
+    static SHELF: usize = {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        NEXT.fetch_add(1, Relaxed) % SHELVES
+    };
 }
 
 impl Sockets {
     fn ports(&self, server: SocketAddr) -> Arc<Ports> {
-        let mut ports = self.ports.lock().expect("no holder of this lock panics");
+        let shelf = SHELF.with(|shelf| self.shelves[*shelf].lock());
+        let mut ports = shelf.expect("no holder of this lock panics");
         ports
             .entry(server)
             .or_insert_with(|| Arc::new(Ports::new(server)))

@@ -77,9 +77,11 @@ pub fn fit(query: &[u8], reply: &[u8]) -> Fit {
     if reply.get(..2) != query.get(..2) {
         return Fit::No;
     }
-    let Ok(message) = Message::read(reply) else {
-        return Fit::No;
-    };
+    Message::read(reply).map_or(Fit::No, |message| fit_of(query, &message))
+}
+
+/// The same for a message that was read and has the query's id.
+pub(super) fn fit_of(query: &[u8], message: &Message<'_>) -> Fit {
     let Some((name, kind)) = message.question() else {
         // A server that could not read the question says so without one. It settles nothing but its own turn.
         let helpless = [

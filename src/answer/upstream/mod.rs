@@ -16,4 +16,4 @@ pub use ask::{Failure, Reply, Upstreams, UpstreamsBuilder};
 pub use carrier::{Carrier, Exchange, Lost, Over, Sockets};
 pub use message::{Fit, fit};
 pub use server::{Figures, Outcome, RTT_BOUNDS_US};
-pub use system::{NoSystemResolver, system_resolvers};
+pub use system::{NoSystemResolver, system_resolvers, system_search};

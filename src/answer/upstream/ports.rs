@@ -1,22 +1,27 @@
 //! The UDP ports from which one server is asked.
 //!
 //! Each is a connected socket: the kernel drops what comes from elsewhere (RFC 5452
-//! §9.2), and says at once when the server's port is closed. Queries choose one of
-//! a handful at random, and each port is given up for a new one, also random, before
-//! it has been of use for long: a forger has to guess it together with the id.
+//! §9.2), and says at once when the server's port is closed. Queries leave from one of
+//! a handful, chosen anew at random every few queries, and each port is given up for a
+//! new one, also random, before it has been of use for long: a forger has to guess it
+//! together with the id.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::io;
+use std::future::poll_fn;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
+use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg, sendmmsg};
 use rand::RngExt;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
-use tokio::sync::oneshot;
 
 use super::carrier::Lost;
 use super::message::{Fit, fit};
@@ -24,11 +29,15 @@ use crate::wire::Query;
 
 /// Ports of one server at a time.
 const PORTS: usize = 16;
+/// Queries that leave from one port before another is chosen: when there are many, their replies come together.
+const RUN: u32 = 32;
 /// A port is given up after so many queries, or after so long.
 const USES_MAX: u32 = 2000;
 const AGE_MAX: Duration = Duration::from_secs(30);
 /// We offer 1232 octets; servers that send more are read all the same, up to this. Beyond it they are asked over TCP.
 const DATAGRAM_OCTETS_MAX: usize = 4096;
+/// Replies taken at a time.
+const BATCH: usize = 32;
 /// TC, in the third octet of a header (RFC 1035 §4.1.1).
 const TC: u8 = 0x02;
 
@@ -38,67 +47,90 @@ type Answered = Result<(Vec<u8>, u32), Lost>;
 /// The ports of one server.
 pub(super) struct Ports {
     server: SocketAddr,
-    open: [Mutex<Option<Arc<Port>>>; PORTS],
+    open: Mutex<Open>,
+}
+
+/// Those that are open, and the place of the one from which queries leave now.
+#[derive(Default)]
+struct Open {
+    ports: [Option<Arc<Port>>; PORTS],
+    place: usize,
+    /// Queries that still leave from there.
+    left: u32,
 }
 
 /// One port: a socket, and who waits for what comes to it.
 struct Port {
     socket: UdpSocket,
     born: Instant,
-    uses: AtomicU32,
-    waiting: Mutex<HashMap<u16, Waiting>>,
+    waiting: Mutex<Waiting>,
 }
 
+#[derive(Default)]
 struct Waiting {
+    /// Queries that this port has been of use for.
+    uses: u32,
+    by_id: HashMap<u16, Wait, RandomState>,
+    /// Those whose query is to be sent.
+    unsent: Vec<u16>,
+}
+
+/// One who waits.
+struct Wait {
     query: Box<[u8]>,
     mismatches: u32,
-    answer: oneshot::Sender<Answered>,
+    answered: Option<Answered>,
+    waker: Option<Waker>,
+}
+
+impl Wait {
+    fn tell(&mut self, answered: Answered) {
+        self.answered = Some(answered);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
 }
 
 impl Ports {
     pub(super) fn new(server: SocketAddr) -> Self {
         Self {
             server,
-            open: Default::default(),
+            open: Mutex::default(),
         }
     }
 
     /// Sends a query and waits, for ever if need be, for a message that fits it.
     pub(super) async fn exchange(&self, query: &[u8]) -> Answered {
-        let place = rand::rng().random_range(0..PORTS);
-        let mut port = self.port(place)?;
-        let (answer, answered) = oneshot::channel();
-        let mut waiting = Waiting {
-            query: query.into(),
-            mismatches: 0,
-            answer,
-        };
         let id = id_of(query);
+        let mut port = self.port()?;
         // Two queries with one id on one port could not be told apart; a new port is free of all.
-        while let Err(refused) = port.expect(id, waiting) {
-            waiting = refused;
-            port = self.renew(place)?;
+        while !port.expect(id, query) {
+            port = self.renew(&mut lock(&self.open))?;
         }
         let _leave = Leave { port: &port, id };
-        port.socket.send(query).await?;
-        answered
-            .await
-            .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()))
+        port.clone().send_soon(id);
+        poll_fn(|context| port.poll_answer(id, context)).await
     }
 
-    /// The port at a place of the pool, a new one where there is none or it has been of use for too long.
-    fn port(&self, place: usize) -> io::Result<Arc<Port>> {
-        let open = lock(&self.open[place]).clone();
-        match open.filter(|port| port.is_good()) {
-            Some(port) => Ok(port),
-            None => self.renew(place),
+    /// The port from which the next query leaves, a new one where it has been of use for too long.
+    fn port(&self) -> io::Result<Arc<Port>> {
+        let mut open = lock(&self.open);
+        if open.left == 0 {
+            open.place = rand::rng().random_range(0..PORTS);
+            open.left = RUN;
+        }
+        open.left -= 1;
+        match &open.ports[open.place] {
+            Some(port) if port.is_good() => Ok(port.clone()),
+            _ => self.renew(&mut open),
         }
     }
 
     /// A new port in the place of the old one, which goes on listening for those who wait.
-    fn renew(&self, place: usize) -> io::Result<Arc<Port>> {
+    fn renew(&self, open: &mut Open) -> io::Result<Arc<Port>> {
         let port = Port::open(self.server)?;
-        *lock(&self.open[place]) = Some(port.clone());
+        open.ports[open.place] = Some(port.clone());
         Ok(port)
     }
 }
@@ -111,7 +143,7 @@ struct Leave<'a> {
 
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
-        lock(&self.port.waiting).remove(&self.id);
+        lock(&self.port.waiting).by_id.remove(&self.id);
     }
 }
 
@@ -127,7 +159,6 @@ impl Port {
         let port = Arc::new(Self {
             socket: UdpSocket::from_std(socket)?,
             born: Instant::now(),
-            uses: AtomicU32::new(0),
             waiting: Mutex::default(),
         });
         tokio::spawn(listen(Arc::downgrade(&port)));
@@ -135,49 +166,115 @@ impl Port {
     }
 
     fn is_good(&self) -> bool {
-        self.uses.fetch_add(1, Relaxed) < USES_MAX && self.born.elapsed() < AGE_MAX
+        lock(&self.waiting).uses < USES_MAX && self.born.elapsed() < AGE_MAX
     }
 
     /// Takes somebody in who waits for this id; not two for the same.
-    fn expect(&self, id: u16, waiting: Waiting) -> Result<(), Waiting> {
-        match lock(&self.waiting).entry(id) {
-            Entry::Vacant(place) => {
-                place.insert(waiting);
-                Ok(())
-            }
-            Entry::Occupied(_) => Err(waiting),
+    fn expect(&self, id: u16, query: &[u8]) -> bool {
+        let mut waiting = lock(&self.waiting);
+        waiting.uses += 1;
+        let Entry::Vacant(place) = waiting.by_id.entry(id) else {
+            return false;
+        };
+        place.insert(Wait {
+            query: query.into(),
+            mismatches: 0,
+            answered: None,
+            waker: None,
+        });
+        true
+    }
+
+    /// Has a query sent when those that are on their way to here in this turn of the runtime have come: they leave together.
+    fn send_soon(self: Arc<Self>, id: u16) {
+        let mut waiting = lock(&self.waiting);
+        waiting.unsent.push(id);
+        if waiting.unsent.len() == 1 {
+            drop(waiting);
+            tokio::spawn(self.send_all());
         }
+    }
+
+    async fn send_all(self: Arc<Self>) {
+        // The kernel takes them at once, but for when the network is slower than we are.
+        while !self.try_send_all() {
+            let full = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+            let _ = self.socket.try_io(Interest::WRITABLE, full);
+            if self.socket.writable().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// False: the kernel takes no more now.
+    fn try_send_all(&self) -> bool {
+        let mut waiting = lock(&self.waiting);
+        let Waiting { by_id, unsent, .. } = &mut *waiting;
+        while !unsent.is_empty() {
+            // Who has left meanwhile needs no answer.
+            unsent.retain(|id| by_id.contains_key(id));
+            let batch = &unsent[..unsent.len().min(BATCH)];
+            match send(&self.socket, batch.iter().map(|id| &*by_id[id].query)) {
+                Ok(sent) => drop(unsent.drain(..sent)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error) => {
+                    let first = by_id.get_mut(&unsent.remove(0));
+                    let first = first.expect("those who have left were left out");
+                    first.tell(Err(Lost::Io(error)));
+                }
+            }
+        }
+        true
+    }
+
+    fn poll_answer(&self, id: u16, context: &Context<'_>) -> Poll<Answered> {
+        let mut waiting = lock(&self.waiting);
+        let wait = waiting.by_id.get_mut(&id);
+        let wait = wait.expect("it is there until the one who waits leaves");
+        if let Some(answered) = wait.answered.take() {
+            return Poll::Ready(answered);
+        }
+        match &mut wait.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
     }
 
     /// Gives a datagram to the one who waits for it. What fits nobody is no reason to stop waiting
     /// (RFC 5452 §9.1 and the TuDoor papers).
     fn take(&self, datagram: &mut [u8], len: usize) {
         let mut waiting = lock(&self.waiting);
-        let Entry::Occupied(mut place) = waiting.entry(id_of(&datagram[..len])) else {
+        let Some(wait) = waiting.by_id.get_mut(&id_of(&datagram[..len])) else {
             return;
         };
         let len = if len == DATAGRAM_OCTETS_MAX {
-            as_truncated(datagram, &place.get().query)
+            as_truncated(datagram, &wait.query)
         } else {
             len
         };
         let reply = &datagram[..len];
-        if fit(&place.get().query, reply) == Fit::No {
-            place.get_mut().mismatches += 1;
-            return;
+        if fit(&wait.query, reply) == Fit::No {
+            wait.mismatches += 1;
+        } else if wait.answered.is_none() {
+            wait.tell(Ok((reply.to_vec(), wait.mismatches)));
         }
-        let Waiting {
-            mismatches, answer, ..
-        } = place.remove();
-        // Who has stopped waiting needs no answer.
-        let _ = answer.send(Ok((reply.to_vec(), mismatches)));
     }
 
     /// Takes every datagram there is.
-    fn hear(&self, datagram: &mut [u8]) {
+    fn hear(&self) {
         loop {
-            match self.socket.try_recv(datagram) {
-                Ok(len) => self.take(datagram, len),
+            let mut count = 0;
+            let heard = self.socket.try_io(Interest::READABLE, || {
+                count = receive(&self.socket, |datagram, len| self.take(datagram, len))?;
+                match count {
+                    BATCH => Ok(()),
+                    // That was all: the runtime says when there is more.
+                    _ => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            });
+            match heard {
+                Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => self.fail(&error),
             }
@@ -196,15 +293,67 @@ impl Port {
 
     /// Tells all who wait that the network says no.
     fn fail(&self, error: &io::Error) {
-        for (_, waiting) in lock(&self.waiting).drain() {
-            let _ = waiting.answer.send(Err(Lost::Io(error.kind().into())));
+        for wait in lock(&self.waiting).by_id.values_mut() {
+            wait.tell(Err(Lost::Io(error.kind().into())));
         }
     }
 }
 
+/// Sends at most [`BATCH`] datagrams. Returns how many the kernel has taken.
+fn send<'q>(socket: &UdpSocket, queries: impl Iterator<Item = &'q [u8]>) -> io::Result<usize> {
+    thread_local! {
+        static SENT: RefCell<MultiHeaders<()>> =
+            RefCell::new(MultiHeaders::preallocate(BATCH, None));
+    }
+    let mut parts = [[IoSlice::new(&[])]; BATCH];
+    let mut count = 0;
+    for (part, query) in parts.iter_mut().zip(queries) {
+        *part = [IoSlice::new(query)];
+        count += 1;
+    }
+    let (parts, flags) = (parts[..count].iter(), MsgFlags::MSG_DONTWAIT);
+    SENT.with_borrow_mut(|headers| {
+        let sent = sendmmsg(socket.as_raw_fd(), headers, parts, [None; BATCH], [], flags)?;
+        Ok(sent.count())
+    })
+}
+
+/// Takes at most [`BATCH`] datagrams. Returns how many there were.
+fn receive(socket: &UdpSocket, mut take: impl FnMut(&mut [u8], usize)) -> io::Result<usize> {
+    /// What the ports of a thread share.
+    struct Room {
+        headers: MultiHeaders<()>,
+        datagrams: Box<[[u8; DATAGRAM_OCTETS_MAX]; BATCH]>,
+    }
+    thread_local! {
+        static ROOM: RefCell<Room> = RefCell::new(Room {
+            headers: MultiHeaders::preallocate(BATCH, None),
+            datagrams: vec![[0; DATAGRAM_OCTETS_MAX]; BATCH]
+                .into_boxed_slice()
+                .try_into()
+                .expect("it was made of this length"),
+        });
+    }
+    ROOM.with_borrow_mut(|Room { headers, datagrams }| {
+        let mut lens = [0; BATCH];
+        let mut count = 0;
+        {
+            let mut parts = datagrams.each_mut().map(|it| [IoSliceMut::new(it)]);
+            let flags = MsgFlags::MSG_DONTWAIT;
+            for message in recvmmsg(socket.as_raw_fd(), headers, parts.iter_mut(), flags, None)? {
+                lens[count] = message.bytes;
+                count += 1;
+            }
+        }
+        for (datagram, len) in datagrams.iter_mut().zip(&lens[..count]) {
+            take(datagram, *len);
+        }
+        Ok(count)
+    })
+}
+
 /// Reads a port's datagrams for as long as somebody holds it.
 async fn listen(port: Weak<Port>) {
-    let mut datagram = vec![0; DATAGRAM_OCTETS_MAX];
     let wanted = Interest::READABLE | Interest::ERROR;
     while let Some(port) = port.upgrade() {
         // A port that is given up is let go when it has been silent for a while.
@@ -213,7 +362,7 @@ async fn listen(port: Weak<Port>) {
         };
         match ready {
             Ok(ready) if ready.is_error() => port.hear_error(),
-            Ok(_) => port.hear(&mut datagram),
+            Ok(_) => port.hear(),
             Err(_) => return,
         }
     }
@@ -298,11 +447,8 @@ mod tests {
         }
         let used = answering.await.expect("no panic");
         assert!((2..=PORTS).contains(&used), "{used} ports");
-        assert!(ports.open.iter().all(|port| {
-            lock(port)
-                .as_ref()
-                .is_none_or(|it| lock(&it.waiting).is_empty())
-        }));
+        let nobody = |port: &Arc<Port>| lock(&port.waiting).by_id.is_empty();
+        assert!(lock(&ports.open).ports.iter().flatten().all(nobody));
     }
 
     #[tokio::test]
@@ -371,31 +517,20 @@ mod tests {
     async fn a_port_is_given_up_after_its_uses() {
         let (server, address) = server().await;
         let ports = Ports::new(address);
-        let first = ports
-            .port(0)
-            .expect("a port")
-            .socket
-            .local_addr()
-            .expect("bound");
-        let still = ports
-            .port(0)
-            .expect("a port")
-            .socket
-            .local_addr()
-            .expect("bound");
-        assert_eq!(first, still);
-        lock(&ports.open[0])
-            .as_ref()
-            .expect("it is open")
-            .uses
-            .store(USES_MAX, Relaxed);
-        let next = ports
-            .port(0)
-            .expect("a port")
-            .socket
-            .local_addr()
-            .expect("bound");
-        assert_ne!(first, next);
+        let here = || {
+            ports
+                .port()
+                .expect("a port")
+                .socket
+                .local_addr()
+                .expect("bound")
+        };
+        let first = here();
+        assert_eq!(here(), first);
+        let place = lock(&ports.open).place;
+        let port = lock(&ports.open).ports[place].clone().expect("it is open");
+        lock(&port.waiting).uses = USES_MAX;
+        assert_ne!(here(), first);
         drop(server);
     }
 }

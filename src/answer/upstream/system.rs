@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use hickory_resolver::system_conf::parse_resolv_conf;
 
+use crate::wire::Name;
+
 /// Where they stand, in the order of trial: the second and third say what the
 /// first hides when it names a stub on this machine.
 const RESOLV_CONFS: [&str; 3] = [
@@ -47,6 +49,23 @@ impl std::error::Error for NoSystemResolver {}
 /// When none is left: asking ourselves would go round for ever.
 pub fn system_resolvers(own: &[SocketAddr]) -> Result<Vec<SocketAddr>, NoSystemResolver> {
     resolvers_of(&RESOLV_CONFS.map(Path::new), own)
+}
+
+/// The endings that this machine's own stub resolver puts behind names (resolv.conf(5)).
+pub fn system_search() -> Vec<Name> {
+    let text = std::fs::read(RESOLV_CONFS[0]).unwrap_or_default();
+    search_of(&String::from_utf8_lossy(&text))
+}
+
+fn search_of(text: &str) -> Vec<Name> {
+    let names = |line: &str| -> Vec<Name> {
+        let mut words = line.split_ascii_whitespace();
+        match words.next() {
+            Some("search" | "domain") => words.filter_map(|it| it.parse().ok()).collect(),
+            _ => Vec::new(),
+        }
+    };
+    text.lines().flat_map(names).collect()
 }
 
 fn resolvers_of(files: &[&Path], own: &[SocketAddr]) -> Result<Vec<SocketAddr>, NoSystemResolver> {
@@ -101,6 +120,14 @@ fn loopback_of(ip: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_endings_of_a_search_list_are_read() {
+        let text = "# search no.example\ndomain a.example\nnameserver 192.0.2.1\nsearch b.example. c..example\tC.example .\n";
+        let names: Vec<String> = search_of(text).iter().map(Name::to_string).collect();
+        assert_eq!(names, ["a.example", "b.example", "c.example", "."]);
+        assert!(search_of("").is_empty());
+    }
 
     #[track_caller]
     fn check(texts: &[&str], own: &[&str], expected: Result<&[&str], usize>) {

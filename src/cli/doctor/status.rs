@@ -1,0 +1,142 @@
+//! What the running resolver says of itself at `metrics.listen`: one GET of /status.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// A page on this machine comes sooner than this.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The page has a few KiB; what is longer is not it.
+const OCTETS_MAX: u64 = 1 << 20;
+
+/// The resolver as its status page shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Daemon {
+    /// It says this.
+    Runs(Status),
+    /// No page of ours is there.
+    Silent(SocketAddr),
+    /// The configuration has no pages.
+    Off,
+}
+
+/// The parts of the page that are needed here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Status {
+    pub version: String,
+    pub generation: u64,
+    /// Of the policy file's content, in hexadecimal.
+    pub sha256: String,
+    /// The last policy file was taken.
+    pub took_last: bool,
+    pub listen: Vec<SocketAddr>,
+    /// As `udp://192.0.2.1:53`.
+    pub upstreams: Vec<String>,
+    /// By events, and whether they tell of changes; none: the file is polled.
+    pub inotify: Option<bool>,
+}
+
+impl Daemon {
+    pub(super) fn status(&self) -> Option<&Status> {
+        match self {
+            Self::Runs(status) => Some(status),
+            Self::Silent(_) | Self::Off => None,
+        }
+    }
+}
+
+/// Asks for the page.
+pub(super) fn gather(pages: Option<SocketAddr>) -> Daemon {
+    let Some(address) = pages else {
+        return Daemon::Off;
+    };
+    let status = page(reachable(address)).as_deref().and_then(read);
+    status.map_or(Daemon::Silent(address), Daemon::Runs)
+}
+
+/// Where a socket that takes every address of the machine is reached.
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
+    let loopback = match address {
+        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    let ip = address.ip();
+    SocketAddr::new(
+        if ip.is_unspecified() { loopback } else { ip },
+        address.port(),
+    )
+}
+
+fn page(address: SocketAddr) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    let request = format!("GET /status HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut reply = String::new();
+    stream.take(OCTETS_MAX).read_to_string(&mut reply).ok()?;
+    Some(reply)
+}
+
+/// The status in an HTTP reply; none when it is another page, or not of namegate.
+fn read(reply: &str) -> Option<Status> {
+    let (_, body) = reply.split_once("\r\n\r\n")?;
+    let page: Value = serde_json::from_str(body).ok()?;
+    let policy = &page["policy"];
+    let listen = texts(&page["listen"]).filter_map(|it| it.parse().ok());
+    let upstreams = page["upstreams"].as_array().into_iter().flatten();
+    Some(Status {
+        version: page["version"].as_str()?.to_owned(),
+        generation: policy["generation"].as_u64().unwrap_or(0),
+        sha256: policy["sha256"].as_str().unwrap_or_default().to_owned(),
+        took_last: page["reloads"]["last_successful"].as_bool()?,
+        listen: listen.collect(),
+        upstreams: upstreams
+            .filter_map(|it| it["name"].as_str().map(str::to_owned))
+            .collect(),
+        inotify: page["watch"]["inotify"].as_bool(),
+    })
+}
+
+fn texts(list: &Value) -> impl Iterator<Item = &str> {
+    list.as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_read_and_others_are_not() {
+        let page = r#"{"version": "0.1.0", "policy": {"generation": 7, "sha256": "ab"}, "listen": ["127.0.0.1:53"],
+            "reloads": {"last_successful": true}, "upstreams": [{"name": "udp://192.0.2.1:53", "up": true}],
+            "watch": {"inotify": null, "poll": true}}"#;
+        let status = Status {
+            version: "0.1.0".to_owned(),
+            generation: 7,
+            sha256: "ab".to_owned(),
+            took_last: true,
+            listen: vec!["127.0.0.1:53".parse().expect("an address")],
+            upstreams: vec!["udp://192.0.2.1:53".to_owned()],
+            inotify: None,
+        };
+        assert_eq!(
+            read(&format!("HTTP/1.1 200 OK\r\n\r\n{page}")),
+            Some(status)
+        );
+        assert_eq!(read("HTTP/1.1 200 OK\r\n\r\n{\"version\": \"9\"}"), None);
+        assert_eq!(read("SSH-2.0"), None);
+    }
+
+    #[test]
+    fn every_address_is_reached_at_loopback() {
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        assert_eq!(reachable(at("0.0.0.0:53")), at("127.0.0.1:53"));
+        assert_eq!(reachable(at("[::]:53")), at("[::1]:53"));
+        assert_eq!(reachable(at("192.0.2.1:53")), at("192.0.2.1:53"));
+    }
+}

@@ -1,0 +1,184 @@
+//! What `exec` decides before anything is started: who runs the command, by which policy, with which settings.
+//!
+//! What was typed comes in; a [`Plan`] goes out, with its room and its files made, or an exit code after the reason
+//! was told. The command is not run here, and no socket is opened.
+
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, fchown};
+use std::path::Path;
+
+use super::super::args::ExecArgs;
+use super::super::{configuration, exit, fail, printable, talk, talk_of};
+use super::identity::{self, Identity};
+use super::room::{self, Room};
+use crate::config::{Config, Queries, SearchSuffix, Sink};
+use crate::daemon::{StartError, select_of};
+use crate::policy::{self, Accepted, Pattern};
+use crate::telemetry;
+use crate::wire::Name;
+
+/// What was asked for is the owner's to read, and the group's.
+const FILE_MODE: u32 = 0o640;
+
+/// All that is decided before anything is started.
+pub(super) struct Plan<'a> {
+    pub(super) args: &'a ExecArgs,
+    pub(super) room: Room,
+    pub(super) config: Config,
+    /// Who runs the command, if it is not us.
+    pub(super) identity: Option<Identity>,
+    /// With `--audit`: what the policy would have allowed.
+    pub(super) audited: Option<Accepted>,
+}
+
+impl<'a> Plan<'a> {
+    /// Tells what stands in the way and returns the exit code for it.
+    pub(super) fn of(args: &'a ExecArgs, color: clap::ColorChoice) -> Result<Self, u8> {
+        let lossy = |text: OsString| text.to_string_lossy().into_owned();
+        let env = |name: &str| std::env::var_os(name).map(lossy);
+        let identity = identity::wanted(args.user.as_deref(), env).map_err(|fault| {
+            talk(&format!("namegate: {}", fault.message));
+            fault.code
+        })?;
+        let mut config = configuration(&args.flags())?;
+        settle(&mut config, args);
+        telemetry::install(&config.log);
+        let source = match &args.policy {
+            Some(_) => read_policy(&config)?,
+            None => room::policy(&allowed(args)?, false).into_bytes(),
+        };
+        let accepted = accept(&config, &source, color)?;
+        let room = Room::open().map_err(|error| no_room(&error))?;
+        let mut plan = Self {
+            audited: None,
+            args,
+            room,
+            config,
+            identity,
+        };
+        plan.judge_by(&source, accepted)
+            .map_err(|error| no_room(&error))?;
+        plan.make_files().map(|()| plan)
+    }
+
+    /// Gives the resolver a policy of its own, which the command cannot edit. In an audit that is one which allows
+    /// every name, and the other is asked afterwards.
+    fn judge_by(&mut self, source: &[u8], accepted: Accepted) -> io::Result<()> {
+        self.config.policy.file = self.room.policy();
+        if !self.args.audit {
+            return fs::write(self.room.policy(), source);
+        }
+        self.audited = Some(accepted);
+        self.config.policy.id.clear();
+        self.config.policy.name.clear();
+        fs::write(self.room.policy(), room::policy(&[], true))
+    }
+
+    /// Makes the files that are to be written, so that they are the caller's, also behind sudo.
+    fn make_files(&self) -> Result<(), u8> {
+        let files = [&self.args.log, &self.args.report_file];
+        for file in files.into_iter().flatten() {
+            self.make_file(file).map_err(|error| {
+                talk(&format!(
+                    "namegate: cannot write {}: {error}",
+                    file.display()
+                ));
+                exit::SYSTEM
+            })?;
+        }
+        Ok(())
+    }
+
+    fn make_file(&self, path: &Path) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.append(true).mode(FILE_MODE);
+        match options.clone().create_new(true).open(path) {
+            Ok(file) => match &self.identity {
+                Some(it) => fchown(&file, Some(it.uid.as_raw()), Some(it.gid.as_raw())),
+                None => Ok(()),
+            },
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                options.open(path).map(drop)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What the configuration says for the machine's resolver, and not for this one.
+fn settle(config: &mut Config, args: &ExecArgs) {
+    config.listen = Config::default().listen;
+    if args.policy.is_none() {
+        config.policy.id.clear();
+        config.policy.name.clear();
+    }
+    config.metrics.listen = None;
+    config.blocked.file = None;
+    let searched = searched_by_default().map(SearchSuffix::Name);
+    config.blocked.search_suffixes.extend(searched);
+    config.log.level = "warn".to_owned();
+    config.log.queries = Queries::None;
+    if let Some(file) = &args.log {
+        config.log.queries = Queries::All;
+        config.log.sink = Sink::File(file.clone());
+    }
+}
+
+/// What C libraries search where resolv.conf has no search list: the domain of this host's name (resolv.conf(5)).
+fn searched_by_default() -> Option<Name> {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    host.trim().split_once('.')?.1.parse().ok()
+}
+
+/// The patterns of `--allow`; nothing between two commas is none. Says what is no pattern.
+fn allowed(args: &ExecArgs) -> Result<Vec<String>, u8> {
+    let texts = args.allow.iter().map(|it| it.trim());
+    let mut allowed = Vec::new();
+    let mut flaws = 0;
+    for text in texts.filter(|it| !it.is_empty()) {
+        match Pattern::parse(text) {
+            Ok(pattern) => allowed.push(pattern.to_string()),
+            Err(flaw) => {
+                let help = flaw.help.map_or(String::new(), |help| format!("; {help}"));
+                talk(&format!(
+                    "namegate: --allow {}: {}{help}",
+                    printable(text),
+                    flaw.message
+                ));
+                flaws += 1;
+            }
+        }
+    }
+    if flaws > 0 {
+        Err(exit::BAD_POLICY)
+    } else {
+        Ok(allowed)
+    }
+}
+
+fn read_policy(config: &Config) -> Result<Vec<u8>, u8> {
+    let file = &config.policy.file;
+    fs::read(file).map_err(|error| {
+        let file = file.clone();
+        fail(&StartError::PolicyMissing { file, error })
+    })
+}
+
+fn accept(config: &Config, source: &[u8], color: clap::ColorChoice) -> Result<Accepted, u8> {
+    let file = config.policy.file.display().to_string();
+    policy::read(&file, source, &select_of(config)).map_err(|diagnostics| {
+        talk_of(&diagnostics, color);
+        exit::BAD_POLICY
+    })
+}
+
+fn no_room(error: &io::Error) -> u8 {
+    let dir = std::env::temp_dir();
+    talk(&format!(
+        "namegate: no room for the command's files in {}: {error}",
+        dir.display()
+    ));
+    exit::SYSTEM
+}
