@@ -10,6 +10,7 @@ mod generate;
 mod policy;
 mod read;
 mod run;
+mod suggest;
 mod supervisor;
 
 use std::fs;

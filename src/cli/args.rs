@@ -3,12 +3,14 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 use super::generate::GenCommand;
 use super::policy::PolicyCommand;
 use crate::config::Flags;
+use crate::policy::Pattern;
 
 /// A DNS resolver for devboxes that answers only the names a network policy allows
 ///
@@ -79,6 +81,14 @@ pub(super) enum Command {
     /// nothing, runs as any user, and says what that user cannot see. Exit codes: 0 nothing fails, 1 something does,
     /// 78 the configuration is refused.
     Doctor(DoctorArgs),
+    /// Turn observed lookups into a proposal for the policy
+    ///
+    /// Reads query logs, holds what was asked against the policy, and says what to add, what to look at, and what
+    /// to keep blocked. Nothing is written without --write, and nothing is added that is not a host of a known tool
+    /// or accepted by name. Exit codes: 0 done, 2 usage, 65 the
+    /// policy is refused, 66 a file is missing, 71 it changed meanwhile or cannot be written, 77 no permission, 78 the configuration is refused.
+    #[command(after_help = SUGGEST_HELP)]
+    Suggest(SuggestArgs),
     /// Work with policy documents
     Policy {
         #[command(subcommand)]
@@ -108,6 +118,12 @@ not wait.
 
   namegate run --policy policy.json --listen 127.0.0.1:1053 --upstream udp://10.0.0.2
   dig @127.0.0.1 -p 1053 github.com";
+
+const SUGGEST_HELP: &str = "\
+A log that shows all that is needed has log.queries = \"all\", or \"blocked\" while the policy is in force.
+
+  namegate suggest --log query.jsonl --policy policy.json
+  namegate suggest --log query.jsonl --accept api.example.com --write policy.json";
 
 const EXEC_USAGE: &str = "\
 namegate exec --allow <LIST> [OPTIONS] -- <COMMAND> [ARGS]...
@@ -348,6 +364,44 @@ pub(super) struct ExplainArgs {
     pub format: Format,
 }
 
+/// What a proposal is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum SuggestFormat {
+    /// For people
+    Text,
+    /// For programs, one object
+    Json,
+    /// The whole policy with what is added
+    Policy,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SuggestArgs {
+    /// Query log to read, JSON Lines; - is standard input; may be repeated
+    #[arg(long, value_name = "FILE", required = true)]
+    pub log: Vec<PathBuf>,
+    #[command(flatten)]
+    pub files: Files,
+    /// Only names that were asked for in the last part of the log: 2h, 30m
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub since: Option<Duration>,
+    /// Ending of the boxes' search list; may be repeated
+    #[arg(long, value_name = "SUFFIX")]
+    pub search: Vec<String>,
+    /// Names under REVIEW that are to be added all the same
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = pattern)]
+    pub accept: Vec<Pattern>,
+    /// Show every name, hidden ones too
+    #[arg(long)]
+    pub all: bool,
+    /// What the proposal is written as
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub format: SuggestFormat,
+    /// Show the difference and put the whole policy into FILE, which is also the policy to begin with
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
     #[command(flatten)]
@@ -358,4 +412,8 @@ pub(super) struct DoctorArgs {
     /// What the findings are written as
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     pub format: Format,
+}
+
+fn pattern(text: &str) -> Result<Pattern, String> {
+    Pattern::parse(text).map_err(|flaw| flaw.to_string())
 }

@@ -11,6 +11,7 @@ mod generate;
 mod policy;
 mod run;
 mod status;
+mod suggest;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -55,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Lay(args) => exec::lay(args),
         Command::Check(args) => check::check(args, cli.color),
         Command::Explain(args) => explain::explain(args, cli.color),
+        Command::Suggest(args) => suggest::suggest(args, cli.color),
         Command::Doctor(args) => doctor::doctor(args, cli.color),
         Command::Policy { command } => policy::run(command, cli.color),
         Command::Gen { command } => generate::run(command),

@@ -30,7 +30,7 @@ pub use trail::{Decision, Refusal, Sighting};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -111,8 +111,6 @@ struct Shared {
     writer: Handle,
     /// Of the query log.
     tally: Arc<Tally>,
-    /// What found no room on its way to the trail.
-    trail_dropped: AtomicU64,
     /// The log's `sink` label.
     sink: &'static str,
     source: OnceLock<Source>,
@@ -134,7 +132,6 @@ impl Telemetry {
             selftest: Durations::default(),
             writer: Handle::start(querylog, Arc::clone(&reloads))?,
             tally,
-            trail_dropped: AtomicU64::new(0),
             sink: sink_word(&log.sink),
             reloads,
             source: OnceLock::new(),
@@ -159,8 +156,8 @@ impl Telemetry {
             true => Worth::Wanted,
             false => Worth::Idle,
         };
-        if !ledger.queue.put(done, worth) {
-            self.shared.dropped(is_logged);
+        if !ledger.queue.put(done, worth) && is_logged {
+            self.shared.tally.dropped.fetch_add(1, Relaxed);
         }
     }
 
@@ -341,22 +338,14 @@ impl Shared {
         let (written, dropped) = self.log_counts();
         page.count("namegate_querylog_records_total", &[self.sink], written);
         page.count("namegate_querylog_dropped_total", &[self.sink], dropped);
-        let trail_dropped = self.trail_dropped.load(Relaxed);
-        page.count("namegate_trail_dropped_total", &[], trail_dropped);
+        let lost = self.writer.ledger.queue.lost();
+        page.count("namegate_trail_dropped_total", &[], lost);
     }
 
     fn snapshot(&self) -> Snapshot {
         self.source
             .get()
             .map_or_else(Snapshot::default, |read| read())
-    }
-
-    #[cold]
-    fn dropped(&self, is_logged: bool) {
-        self.trail_dropped.fetch_add(1, Relaxed);
-        if is_logged {
-            self.tally.dropped.fetch_add(1, Relaxed);
-        }
     }
 
     /// Records written and dropped.

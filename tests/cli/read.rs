@@ -77,6 +77,7 @@ fn help() {
         "exec --help",
         "check --help",
         "explain --help",
+        "suggest --help",
         "doctor --help",
         "policy --help",
         "policy new --help",
