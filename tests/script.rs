@@ -137,6 +137,7 @@ stories! {
     upstream_without_edns,
     upstream_wrong_case,
     why_last,
+    why_many_at_once,
     why_name,
     why_never_forwarded,
     why_off,

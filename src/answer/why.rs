@@ -105,14 +105,16 @@ pub struct Policy<'a> {
 /// What is decided about a name.
 #[derive(Clone, Copy, Debug)]
 pub struct Decision<'a> {
-    /// The name.
-    pub name: &'a Name,
     /// Why so.
     pub reason: Reason,
     /// The pattern that allows it.
     pub pattern: Option<&'a str>,
     /// The nearest of those that do not.
     pub nearest: Option<&'a Near>,
+    /// The name, or the one that it counts for: `deb.debian.org`, of `_http._tcp.deb.debian.org`.
+    pub host: &'a Name,
+    /// Is that one allowed?
+    pub is_host_allowed: bool,
     /// Could a policy list it?
     pub is_listable: bool,
 }
@@ -185,7 +187,7 @@ impl Policy<'_> {
         if let Some(pattern) = decision.pattern {
             let _ = write!(facts, " pattern={pattern}");
         }
-        let nearest = decision.nearest.map(|near| nearest(near, decision.name));
+        let nearest = decision.nearest.map(|near| nearest(near, decision.host));
         Texts {
             first: vec![facts, self.meaning(reason)],
             more: nearest.into_iter().collect(),
@@ -287,21 +289,20 @@ impl Policy<'_> {
 
     /// What to do, where something is to be done.
     fn advice(&self, decision: &Decision<'_>) -> Option<String> {
+        let (host, whom) = (decision.host, self.whom());
         let is_missing = matches!(decision.reason, Reason::NotListed | Reason::DenyAll);
         if !is_missing {
             return None;
         }
-        if !decision.is_listable {
-            return Some(format!(
-                "No network policy can list it. Was another name meant? If not, ask {}.",
-                self.whom()
-            ));
-        }
-        Some(format!(
-            "If it is needed, ask {} to allow exactly this name: {}",
-            self.whom(),
-            decision.name
-        ))
+        Some(if decision.is_host_allowed {
+            format!(
+                "{host} itself is allowed, and programs go on with that; there is nothing to ask for."
+            )
+        } else if decision.is_listable {
+            format!("If it is needed, ask {whom} to allow exactly this name: {host}")
+        } else {
+            format!("No network policy can list it. Was another name meant? If not, ask {whom}.")
+        })
     }
 }
 
@@ -421,12 +422,13 @@ mod tests {
     }
 
     /// The decision of `reason` about a name.
-    fn decision(name: &Name, reason: Reason) -> Decision<'_> {
+    fn decision(host: &Name, reason: Reason) -> Decision<'_> {
         Decision {
-            name,
             reason,
             pattern: None,
             nearest: None,
+            host,
+            is_host_allowed: false,
             is_listable: true,
         }
     }
@@ -521,6 +523,28 @@ mod tests {
         let texts = policy().decision(&decision);
         let advice = "No network policy can list it. Was another name meant? If not, ask #net.";
         assert_eq!(texts.last, [advice]);
+    }
+
+    #[test]
+    fn what_is_asked_for_beside_an_allowed_name_is_not_asked_for() {
+        let host = name("deb.debian.org");
+        let advice = |is_host_allowed| {
+            let decision = Decision {
+                is_host_allowed,
+                ..decision(&host, Reason::NotListed)
+            };
+            policy().decision(&decision).last
+        };
+        assert_eq!(
+            advice(false),
+            ["If it is needed, ask #net to allow exactly this name: deb.debian.org"]
+        );
+        assert_eq!(
+            advice(true),
+            [
+                "deb.debian.org itself is allowed, and programs go on with that; there is nothing to ask for."
+            ]
+        );
     }
 
     #[test]

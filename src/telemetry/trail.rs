@@ -132,7 +132,7 @@ impl Trail {
         let Some(name) = record.name.filter(|_| is_decision(record.outcome.reason)) else {
             return;
         };
-        let folded = folded(&name);
+        let folded = &name.octets()[name.host_at()..];
         let is_own = folded.len() == name.octets().len();
         if !self.slots.contains_key(folded) {
             self.make_room();
@@ -210,16 +210,6 @@ fn is_decision(reason: Reason) -> bool {
 
 fn is_blocked(reason: Reason) -> bool {
     reason.ruling() == Ruling::Blocked
-}
-
-/// The wire form of the name that an owner counts for: labels in front that begin with an underscore
-/// (RFC 8552) say what is asked about a name, and not which name it is.
-fn folded(name: &Name) -> &[u8] {
-    let octets = name.octets();
-    let named = name
-        .starts()
-        .find(|at| !name.label_at(*at).starts_with(b"_"));
-    &octets[named.unwrap_or(0)..]
 }
 
 /// The name that was kept as these octets.

@@ -128,14 +128,17 @@ impl Road {
     fn decided(&self, live: &Live, policy: &Policy<'_>, name: &Name) -> Texts {
         let (reason, rule) = self.judge(live, name);
         let pattern = rule.and_then(|rule| live.rules.pattern(rule));
-        let is_near = matches!(reason, Reason::NotListed);
-        let nearest = is_near.then(|| self.nearest(live, name)).flatten();
+        let host = name.ancestor_at(name.host_at());
+        let is_host_allowed = matches!(live.rules.judge(&host), Verdict::Allow(_));
+        let is_near = reason == Reason::NotListed && !is_host_allowed;
+        let nearest = is_near.then(|| self.nearest(live, &host)).flatten();
         policy.decision(&Decision {
-            name,
             reason,
             pattern: pattern.as_deref(),
             nearest: nearest.as_ref(),
-            is_listable: Pattern::parse(&name.to_string()).is_ok(),
+            host: &host,
+            is_host_allowed,
+            is_listable: Pattern::parse(&host.to_string()).is_ok(),
         })
     }
 
