@@ -175,13 +175,15 @@ impl Trail {
             let newest_first = to_b.last.cmp(&to_a.last);
             newest_first.then_with(|| a.cmp(b))
         });
-        let refusal = |(name, slot, to): (&Box<[u8]>, &Slot, &Refused)| Refusal {
-            name: kept(name),
-            reason: slot.reason,
-            count: to.count,
-            last: to.last,
-        };
-        refused.into_iter().take(most).map(refusal).collect()
+        let latest = refused.into_iter().take(most);
+        latest
+            .map(|(name, slot, to)| Refusal {
+                name: kept(name),
+                reason: slot.reason,
+                count: to.count,
+                last: to.last,
+            })
+            .collect()
     }
 
     /// Lets the names go that were seen least recently, when there is no room for one more.
@@ -484,12 +486,16 @@ mod tests {
     #[test]
     fn the_clients_of_a_name_are_bounded() {
         let mut trail = Trail::default();
-        for i in 0..=CLIENTS_MAX as u64 {
-            let client = format!("10.0.0.{i}:40000").parse().expect("an address");
-            let seen = record("a.example", Type::A, Reason::NotListed, i);
-            trail.note(&Record { client, ..seen });
+        let client =
+            |i: usize| -> SocketAddr { format!("10.0.0.{i}:40000").parse().expect("an address") };
+        for i in 0..=CLIENTS_MAX {
+            let seen = record("a.example", Type::A, Reason::NotListed, i as u64);
+            trail.note(&Record {
+                client: client(i),
+                ..seen
+            });
         }
-        let told = |i: usize| !trail.refused_to([10, 0, 0, i as u8].into(), 10).is_empty();
+        let told = |i| !trail.refused_to(client(i).ip(), 10).is_empty();
         assert!(!told(0) && told(1) && told(CLIENTS_MAX));
     }
 
