@@ -259,6 +259,25 @@ async fn the_server_and_explain_say_the_same_word() {
     }
 }
 
+#[tokio::test]
+async fn the_pages_show_what_is_told() {
+    let contact = format!("{CONFIG}blocked.contact = \"#platform-net\"\n");
+    let config = config::read("config.toml", &contact).expect("a configuration");
+    let policy = document(&["github.com", "*.npmjs.org"]).replace("test", "ci");
+    let telemetry = Arc::new(Telemetry::open(&config.log).expect("opened"));
+    let live = live_of(&config, &policy);
+    let road = road_told(&config, live, Arc::new(OneAddress), telemetry);
+    for (page, name) in [
+        (include_str!("../README.md"), "npmjs.org"),
+        (include_str!("../docs/BLOCKED.md"), "pypi.org"),
+    ] {
+        let texts = told_by(&road, name).await;
+        let texts: String = texts.iter().map(|it| format!("\"{it}\"\n")).collect();
+        let asked = format!("$ dig +short TXT {name}.why.namegate.internal\n{texts}```");
+        assert!(page.contains(&asked), "no page shows\n{asked}");
+    }
+}
+
 /// The reason that the trail has, and as much of the extended error's text as the case tells.
 async fn answered(case: &Case) -> (Reason, Option<String>) {
     let (telemetry, road) = road_of(case);
@@ -276,12 +295,11 @@ async fn answered(case: &Case) -> (Reason, Option<String>) {
 /// What those in the box are told of the name, a text a record.
 async fn told(case: &Case) -> Vec<String> {
     let (_, road) = road_of(case);
-    let out = asked_of(
-        &road,
-        &format!("{}.why.namegate.internal", case.name),
-        "TXT",
-    )
-    .await;
+    told_by(&road, case.name).await
+}
+
+async fn told_by(road: &Arc<Road>, name: &str) -> Vec<String> {
+    let out = asked_of(road, &format!("{name}.why.namegate.internal"), "TXT").await;
     let reply = Message::read(&out).expect("a reply");
     let text = |record: Record<'_>| String::from_utf8_lossy(&record.data()[1..]).into_owned();
     reply.records(Section::Answer).map(text).collect()
