@@ -190,6 +190,7 @@ fn cases() -> Vec<Case> {
         ),
         with(&listed, "github.com", "ANY", Reason::Any, None),
         with(&listed, "localhost", "A", Reason::SpecialUse, None),
+        with(&all, "x.why.namegate.internal", "TXT", Reason::Local, None),
         with(
             &listed,
             "evil.example",
