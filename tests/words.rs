@@ -1,4 +1,4 @@
-//! One word for one reason, wherever it is said: EDE, trail, log, metrics, status, text, JSON, command line.
+//! One word for one reason, wherever it is said: EDE, TXT, trail, log, metrics, status, text, JSON, command line.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,9 +10,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use namegate::answer::{Desk, Outcome, Reason, Ruling};
 use namegate::config::{self, Config, Queries, Sink};
+use namegate::daemon::Road;
 use namegate::front::{Client, Road as _, Step, Transport};
 use namegate::telemetry::{self, Done, Heading, Telemetry, blocked_text};
-use namegate::wire::{MESSAGE_OCTETS_MAX, Message, Name, Type};
+use namegate::wire::{MESSAGE_OCTETS_MAX, Message, Name, Record, Section, Type};
 use serde_json::Value;
 
 use crate::support::{OneAddress, document, live_of, query, road_told};
@@ -141,6 +142,8 @@ struct Case {
     name: &'static str,
     kind: &'static str,
     reason: Reason,
+    /// What TXT says of the name, which the type asked for plays no part in.
+    txt: Reason,
     /// What the extended error's text begins with, where there is one.
     ede: Option<&'static str>,
 }
@@ -159,6 +162,12 @@ fn cases() -> Vec<Case> {
         name,
         kind,
         reason,
+        // What goes by the type asked for is not told of the name.
+        txt: if matches!(reason, Reason::Any | Reason::Qtype) {
+            Reason::Exact
+        } else {
+            reason
+        },
         ede,
     };
     let all = listed.replace(r#""allow_all":false"#, r#""allow_all":true"#);
@@ -181,6 +190,7 @@ fn cases() -> Vec<Case> {
         ),
         with(&listed, "github.com", "ANY", Reason::Any, None),
         with(&listed, "localhost", "A", Reason::SpecialUse, None),
+        with(&all, "x.why.namegate.internal", "TXT", Reason::Local, None),
         with(
             &listed,
             "evil.example",
@@ -235,6 +245,12 @@ async fn the_server_and_explain_say_the_same_word() {
             (case.reason, case.ede.map(str::to_owned)),
             "{about}"
         );
+        let (verdict, reason) = (case.txt.ruling().word(), case.txt.word());
+        let told = told(&case).await;
+        assert!(
+            told[0].starts_with(&format!("verdict={verdict} reason={reason} policy=")),
+            "{about}: {told:?}"
+        );
         let (json, text) = explained(&case);
         let json: Value = serde_json::from_str(&json).expect("JSON");
         assert_eq!(json["reason"], case.reason.word(), "{about}");
@@ -244,22 +260,29 @@ async fn the_server_and_explain_say_the_same_word() {
     }
 }
 
+#[tokio::test]
+async fn the_pages_show_what_is_told() {
+    let contact = format!("{CONFIG}blocked.contact = \"#platform-net\"\n");
+    let config = config::read("config.toml", &contact).expect("a configuration");
+    let policy = document(&["github.com", "*.npmjs.org"]).replace("test", "ci");
+    let telemetry = Arc::new(Telemetry::open(&config.log).expect("opened"));
+    let live = live_of(&config, &policy);
+    let road = road_told(&config, live, Arc::new(OneAddress), telemetry);
+    for (page, name) in [
+        (include_str!("../README.md"), "npmjs.org"),
+        (include_str!("../docs/BLOCKED.md"), "pypi.org"),
+    ] {
+        let texts = told_by(&road, name).await;
+        let texts: String = texts.iter().map(|it| format!("\"{it}\"\n")).collect();
+        let asked = format!("$ dig +short TXT {name}.why.namegate.internal\n{texts}```");
+        assert!(page.contains(&asked), "no page shows\n{asked}");
+    }
+}
+
 /// The reason that the trail has, and as much of the extended error's text as the case tells.
 async fn answered(case: &Case) -> (Reason, Option<String>) {
-    let config = config::read("config.toml", CONFIG).expect("a configuration");
-    let telemetry = Arc::new(Telemetry::open(&config.log).expect("opened"));
-    let live = live_of(&config, &case.policy);
-    let road = road_told(&config, live, Arc::new(OneAddress), telemetry.clone());
-    let client = Client {
-        address: SocketAddr::from(([127, 0, 0, 1], 40_000)),
-        transport: Transport::Udp,
-    };
-    let octets = query(case.name, case.kind.parse().expect("a type"), true);
-    let mut out = Vec::with_capacity(MESSAGE_OCTETS_MAX);
-    if let Step::Later(pending) = road.answer_now(&octets, &client, Instant::now(), &mut out) {
-        let ready = road.answer_later(pending).await;
-        road.finish(ready, &mut out);
-    }
+    let (telemetry, road) = road_of(case);
+    let out = asked_of(&road, case.name, case.kind).await;
     let reply = Message::read(&out).expect("a reply");
     let text = reply
         .ede()
@@ -268,6 +291,42 @@ async fn answered(case: &Case) -> (Reason, Option<String>) {
     let seen = telemetry.sightings(|_| true);
     assert_eq!(seen.len(), 1, "{}", case.name);
     (seen[0].reason, text)
+}
+
+/// What those in the box are told of the name, a text a record.
+async fn told(case: &Case) -> Vec<String> {
+    let (_, road) = road_of(case);
+    told_by(&road, case.name).await
+}
+
+async fn told_by(road: &Arc<Road>, name: &str) -> Vec<String> {
+    let out = asked_of(road, &format!("{name}.why.namegate.internal"), "TXT").await;
+    let reply = Message::read(&out).expect("a reply");
+    let text = |record: Record<'_>| String::from_utf8_lossy(&record.data()[1..]).into_owned();
+    reply.records(Section::Answer).map(text).collect()
+}
+
+fn road_of(case: &Case) -> (Arc<Telemetry>, Arc<Road>) {
+    let config = config::read("config.toml", CONFIG).expect("a configuration");
+    let telemetry = Arc::new(Telemetry::open(&config.log).expect("opened"));
+    let live = live_of(&config, &case.policy);
+    let road = road_told(&config, live, Arc::new(OneAddress), telemetry.clone());
+    (telemetry, road)
+}
+
+/// The reply to a question.
+async fn asked_of(road: &Arc<Road>, name: &str, kind: &str) -> Vec<u8> {
+    let client = Client {
+        address: SocketAddr::from(([127, 0, 0, 1], 40_000)),
+        transport: Transport::Udp,
+    };
+    let octets = query(name, kind.parse().expect("a type"), true);
+    let mut out = Vec::with_capacity(MESSAGE_OCTETS_MAX);
+    if let Step::Later(pending) = road.answer_now(&octets, &client, Instant::now(), &mut out) {
+        let ready = road.answer_later(pending).await;
+        road.finish(ready, &mut out);
+    }
+    out
 }
 
 /// What `explain` says, as JSON and as text.

@@ -5,6 +5,7 @@ pub mod cache;
 pub mod guard;
 pub mod special;
 pub mod upstream;
+pub mod why;
 pub mod zone;
 
 use std::fmt;

@@ -120,6 +120,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "blocked" "dnssec_ancestors" => blocked.dnssec_ancestors = switch();
     "blocked" "contact" => blocked.contact = contact();
     "blocked" "search_suffixes" => blocked.search_suffixes = search_suffixes();
+    "blocked" "explain_zone" => blocked.explain_zone = switch();
     "blocked" "file" => blocked.file = path_or_none();
 
     "services" "agent_gateway" => services.agent_gateway = patterns();
@@ -302,6 +303,7 @@ mod tests {
             r#"["corp.example", "system"]"#,
             "corp.example, system",
         ),
+        ("blocked.explain_zone", "false", "false"),
         ("blocked.file", r#""""#, ""),
         (
             "services.agent_gateway",

@@ -140,6 +140,8 @@ pub struct Blocked {
     pub contact: String,
     /// The endings that search lists put behind names, beside those of Kubernetes.
     pub search_suffixes: Vec<SearchSuffix>,
+    /// Do the names below `namegate.internal` tell those in the box of the policy?
+    pub explain_zone: bool,
     /// Where the names that were blocked lately are written, for those in the box; none: nowhere.
     pub file: Option<PathBuf>,
 }
@@ -360,6 +362,7 @@ impl Default for Config {
                 dnssec_ancestors: false,
                 contact: String::new(),
                 search_suffixes: vec![SearchSuffix::System],
+                explain_zone: true,
                 file: Some(PathBuf::from("/run/namegate/blocked")),
             },
             services: Services {

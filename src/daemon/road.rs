@@ -4,6 +4,8 @@
 //! await; `answer_later` is the rest of the same road. Every transport takes it.
 //! Up to the await nothing allocates on the way to a special, blocked or cached answer.
 
+mod explain;
+
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::explain::Looks;
 use super::fetch::{Fetcher, Known};
 use super::live::{Grants, Live, reason, reason_denied};
 use super::rate::Rates;
@@ -22,6 +25,7 @@ use crate::answer::cache::{Cache, Entry, Found};
 use crate::answer::guard::Guarded;
 use crate::answer::special::Special;
 use crate::answer::upstream::Upstreams;
+use crate::answer::why::{self, Texts};
 use crate::answer::zone::{ZoneAnswer, Zones};
 use crate::answer::{Desk, Outcome, Reason};
 use crate::config::{Config, PrivateAnswers, Types};
@@ -48,6 +52,7 @@ pub struct Road {
     /// Patterns that may answer with private addresses.
     private_allowed: Rules,
     inflight: Arc<Semaphore>,
+    looks: Looks,
     rates: Option<Rates>,
     telemetry: Arc<Telemetry>,
     /// The port from which we ask ourselves, on this machine; 0: none. Such queries are nobody's figures.
@@ -63,6 +68,8 @@ struct Manners {
     private_answers: PrivateAnswers,
     types: Types,
     prefetch: bool,
+    explains: bool,
+    contact: String,
     version: String,
     identity: String,
 }
@@ -109,6 +116,8 @@ struct Asker {
 /// What a query waits for.
 enum Errand {
     Zone(Arc<Zones>),
+    /// What is known about the policy, for a name of ours.
+    Look,
     Upstream {
         pass: Pass,
         stale: Option<Arc<Entry<Known>>>,
@@ -119,6 +128,8 @@ enum Errand {
 enum Answer {
     /// None: something that cannot be said.
     Zone(Option<ZoneAnswer>),
+    /// None: nothing can be said any more.
+    Look(Option<Texts>),
     Upstream {
         pass: Pass,
         entry: Arc<Entry<Known>>,
@@ -171,6 +182,8 @@ impl Road {
                 private_answers: config.guard.private_answers,
                 types: config.guard.types.clone(),
                 prefetch: config.cache.prefetch,
+                explains: config.blocked.explain_zone,
+                contact: config.blocked.contact.clone(),
                 version: config.listen.version.clone(),
                 identity: config.listen.identity.clone(),
             },
@@ -180,6 +193,7 @@ impl Road {
             special,
             private_allowed,
             inflight: Arc::new(Semaphore::new(config.listen.max_inflight)),
+            looks: Looks::new(Instant::now()),
             rates: Rates::new(config.listen.rate_per_client, Instant::now()),
             telemetry,
             probe_port: AtomicU16::new(0),
@@ -252,6 +266,12 @@ impl front::Road for Road {
         if query.class() != CLASS_IN {
             return self.chaos(&visit, out);
         }
+        // What is told of ourselves goes before all that is served or forwarded: it never leaves the machine.
+        if self.manners.explains
+            && let Some(topic) = why::topic(query.name())
+        {
+            return self.explain(&visit, topic, out);
+        }
         let zones = self.zones.load();
         if zones.covers(query.name()) {
             return self.wait(&visit, Errand::Zone(zones.clone()), out);
@@ -300,11 +320,12 @@ impl front::Road for Road {
         let Pending {
             asker,
             errand,
-            place,
+            mut place,
         } = pending;
         let answer = match errand {
             // The lookup of another's crate, which may take any room: it has a place of its own, so that others need less.
             Errand::Zone(zones) => Answer::Zone(Box::pin(asker.ask(&zones)).await),
+            Errand::Look => Answer::Look(Box::pin(self.look(&asker, place.take())).await),
             Errand::Upstream { pass, stale } => {
                 let asked = asker.asked();
                 let entry = self.fetcher.fetch_or_stale(&asked, stale).await;
@@ -320,6 +341,7 @@ impl front::Road for Road {
         let visit = ready.asker.visit();
         let _ = match ready.answer {
             Answer::Zone(answer) => self.tell_zone(&visit, answer, out),
+            Answer::Look(texts) => self.tell_texts(&visit, texts.as_ref(), out),
             Answer::Upstream { pass, entry } => {
                 let now = tokio::time::Instant::now().into_std();
                 self.tell(&visit, pass, &entry, Desk::Upstream, now, out)
@@ -497,16 +519,7 @@ impl Road {
     ) -> Option<Step<Pending>> {
         let kind = visit.query.kind();
         if kind == Type::ANY {
-            let room = self.room(visit);
-            let head = Head {
-                rcode: Rcode::NOERROR,
-                authoritative: true,
-                authentic: false,
-            };
-            reply(&visit.query, head, out)
-                .record(Section::Answer, 0, Type::HINFO, ANY_TTL_S, ANY_HINFO)
-                .finish(None, room.payload, room.limit);
-            visit.ttl_s.set(Some(ANY_TTL_S));
+            self.write_any(visit, out);
             return Some(self.replied(
                 visit,
                 pass.rule,
@@ -521,6 +534,20 @@ impl Road {
             Types::Listed(types) => types.contains(&kind),
         };
         (!is_served).then(|| self.nodata(visit, pass, "type not served", Reason::Qtype, out))
+    }
+
+    /// RFC 8482 §4.2.
+    fn write_any(&self, visit: &Visit<'_>, out: &mut Vec<u8>) {
+        let room = self.room(visit);
+        let head = Head {
+            rcode: Rcode::NOERROR,
+            authoritative: true,
+            authentic: false,
+        };
+        reply(&visit.query, head, out)
+            .record(Section::Answer, 0, Type::HINFO, ANY_TTL_S, ANY_HINFO)
+            .finish(None, room.payload, room.limit);
+        visit.ttl_s.set(Some(ANY_TTL_S));
     }
 
     fn nodata(
@@ -669,9 +696,13 @@ impl Road {
 impl Road {
     /// Sets a query aside, if there is room for one more.
     fn wait(&self, visit: &Visit<'_>, errand: Errand, out: &mut Vec<u8>) -> Step<Pending> {
-        let place = self.inflight.clone().try_acquire_owned().ok();
+        let places = match errand {
+            Errand::Look => &self.looks.places,
+            Errand::Zone(_) | Errand::Upstream { .. } => &self.inflight,
+        };
+        let place = places.clone().try_acquire_owned().ok();
         // A zone answers from memory: it goes on when those who wait for upstream are too many (SPEC 6).
-        if place.is_none() && matches!(errand, Errand::Upstream { .. }) {
+        if place.is_none() && !matches!(errand, Errand::Zone(_)) {
             return self.overload(visit, errand, out);
         }
         let asker = Asker {

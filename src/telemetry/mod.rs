@@ -25,10 +25,10 @@ pub use metrics::{
     CacheFigures, Kind, METRICS, Metric, Snapshot, Timings, UPSTREAM_OUTCOMES, UpstreamFigures,
 };
 pub use reloads::{Finding, Live, Watch};
-pub use trail::{Decision, Sighting};
+pub use trail::{Decision, Refusal, Sighting};
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
@@ -165,6 +165,13 @@ impl Telemetry {
     /// counted before this call is among it, unless a slow sink holds the writer up for half a second.
     pub fn sightings(&self, wanted: impl Fn(&Sighting) -> bool) -> Vec<Sighting> {
         self.shared.writer.ledger.sightings(wanted)
+    }
+
+    /// The latest names that `client` was refused and would be again, newest first, at most `most`, but for those that
+    /// a search list made. It waits as [`Self::sightings`] does.
+    pub fn refused_to(&self, client: IpAddr, most: usize) -> Vec<Refusal> {
+        let client = client.to_canonical();
+        self.shared.writer.ledger.refused_to(client, most)
     }
 
     /// Decisions as they come, from now on. Who does not keep up loses the oldest, and is told how many.
