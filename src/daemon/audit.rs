@@ -104,6 +104,15 @@ impl Audit {
         (!left.is_zero()).then_some(left)
     }
 
+    /// Has told what is left now, after each minute, and at the end that it is nothing.
+    async fn tell_each_minute(&self, tell: impl Fn(Option<Duration>)) {
+        while let Some(left) = self.left() {
+            tell(Some(left));
+            let _ = timeout(TELL_EVERY, self.over()).await;
+        }
+        tell(None);
+    }
+
     /// Waits for the end.
     pub(super) async fn over(&self) {
         while let Some(left) = self.left() {
@@ -135,14 +144,18 @@ pub(super) async fn announce(road: Arc<Road>) {
         return;
     };
     let until = humantime::format_rfc3339_seconds(until);
-    while let Some(left) = audit.left() {
-        let left = in_words(left);
-        tracing::warn!(%until, %left, "audit mode: names that the policy does not allow resolve, and are counted");
+    let tell = |left: Option<Duration>| {
+        match left.map(in_words) {
+            Some(left) => tracing::warn!(
+                %until,
+                %left,
+                "audit mode: names that the policy does not allow resolve, and are counted"
+            ),
+            None => tracing::warn!(%until, "audit mode is over: the policy is enforced"),
+        }
         tell_mode(&road);
-        let _ = timeout(TELL_EVERY, audit.over()).await;
-    }
-    tracing::warn!(%until, "audit mode is over: the policy is enforced");
-    tell_mode(&road);
+    };
+    audit.tell_each_minute(tell).await;
 }
 
 /// To the second, upwards: what goes on is never 0s.
@@ -166,9 +179,9 @@ mod tests {
         }
     }
 
-    /// An audit of a minute, in the runtime's time.
-    fn a_minute() -> Audit {
-        let ends = tokio::time::Instant::now() + 60 * SECOND;
+    /// An audit in the runtime's time.
+    fn audit(time: Duration) -> Audit {
+        let ends = tokio::time::Instant::now() + time;
         Audit::lasting(SystemTime::UNIX_EPOCH, move || {
             ends.saturating_duration_since(tokio::time::Instant::now())
         })
@@ -193,7 +206,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_ends_by_itself() {
-        let audit = a_minute();
+        let audit = audit(60 * SECOND);
         sleep(59 * SECOND).await;
         assert_eq!(audit.left(), Some(SECOND));
         assert!(audit.is_on());
@@ -204,9 +217,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_waits_for_the_end_wakes_at_it() {
-        let (audit, began) = (a_minute(), tokio::time::Instant::now());
+        let (audit, began) = (audit(60 * SECOND), tokio::time::Instant::now());
         audit.over().await;
         assert_eq!(began.elapsed(), 60 * SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_minute_is_told_and_the_end() {
+        let told = std::sync::Mutex::new(Vec::new());
+        let tell = |left| told.lock().expect("nobody panics").push(left);
+        audit(150 * SECOND).tell_each_minute(tell).await;
+        let expected = [Some(150), Some(90), Some(30), None];
+        let told = told.into_inner().expect("nobody panics");
+        assert_eq!(told, expected.map(|left| left.map(Duration::from_secs)));
     }
 
     #[test]
