@@ -11,7 +11,7 @@ use namegate::daemon::Audit;
 use namegate::front::{Client, Road as _, Step, Transport};
 use namegate::wire::{MESSAGE_OCTETS_MAX, Type};
 
-use crate::support::{OneAddress, query, road};
+use crate::support::{OneAddress, query, road, with_options};
 
 /// The system's allocator, with a count of what each thread asks of it.
 struct Counting;
@@ -55,6 +55,7 @@ async fn immediate_answers_allocate_nothing() {
     let mut config = Config::default();
     config.log.queries = Queries::All;
     config.log.sink = Sink::File("/dev/null".into());
+    config.listen.identity = "box-7".into();
     let road = road(
         &config,
         &["github.com", "*.npmjs.org"],
@@ -101,9 +102,26 @@ async fn immediate_answers_allocate_nothing() {
         ("a type that is not served", "github.com", Type(65280), true),
         ("refused", "github.com", Type::AXFR, true),
     ];
-    for (what, name, kind, edns) in cases {
+    let all: &[u8] = b"\0\x03\0\0\0\x0A\0\x08abcdefgh\0\x0B\0\0\0\x08\0\0\0\x0C\0\0";
+    let options: [(_, _, &[u8]); 8] = [
+        ("a cookie", "github.com", b"\0\x0A\0\x08abcdefgh"),
+        (
+            "a cookie of both",
+            "github.com",
+            b"\0\x0A\0\x18abcdefghabcdefghijklmnop",
+        ),
+        ("no cookie", "github.com", b"\0\x0A\0\x01a"),
+        ("keepalive", "github.com", b"\0\x0B\0\0"),
+        ("no keepalive", "github.com", b"\0\x0B\0\x02\0\0"),
+        ("NSID", "github.com", b"\0\x03\0\0"),
+        ("all options, blocked", "evil.example", all),
+        ("all options, special", "localhost", all),
+    ];
+    let plain = cases.map(|(what, name, kind, edns)| (what, query(name, kind, edns)));
+    let optioned = options
+        .map(|(what, name, options)| (what, with_options(query(name, Type::A, true), options)));
+    for (what, octets) in plain.into_iter().chain(optioned) {
         for transport in [Transport::Udp, Transport::Tcp] {
-            let octets = query(name, kind, edns);
             // The first may set up what the thread needs; every further one is what a box costs us.
             for round in 0..3 {
                 let before = allocations();

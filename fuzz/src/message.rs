@@ -5,12 +5,14 @@
 
 use hickory_proto::op;
 use namegate::wire::{
-    Ede, Head, MESSAGE_OCTETS_MAX, Message, Query, Rcode, UDP_OCTETS, Unreadable, reply,
-    reply_unreadable,
+    Ede, Edns, Head, Keepalive, MESSAGE_OCTETS_MAX, Malformed, Message, Options, Query, Rcode,
+    Room, Secrets, UDP_OCTETS, Unreadable, reply, reply_unreadable, udp_limit,
 };
 
 /// Octets of an OPT without options.
 const OPT_OCTETS: usize = 11;
+/// Who we say we are.
+const IDENTITY: &str = "box-7";
 
 /// A datagram is a question, is told what is wrong with it, or gets silence.
 pub fn message(input: &[u8]) {
@@ -29,7 +31,8 @@ fn question(input: &[u8], query: &Query<'_>) {
     assert_eq!(&input[12..end], query.question());
     let wire = &query.question()[..query.question().len() - 4];
     assert_eq!(wire.to_ascii_lowercase(), query.name().octets());
-    let limit = query.udp_limit(UDP_OCTETS);
+    let room = room(query.edns());
+    let limit = room.limit;
     assert!((512..=1232).contains(&limit));
     if let Ok(theirs) = op::Message::from_vec(input) {
         compare(query, &theirs);
@@ -39,7 +42,7 @@ fn question(input: &[u8], query: &Query<'_>) {
         code: Ede::BLOCKED,
         text: &[b'x'; 300],
     };
-    reply(query, Head::plain(Rcode(0xFFF)), &mut out).finish(Some(ede), UDP_OCTETS, limit);
+    reply(query, Head::plain(Rcode(0xFFF)), &mut out).finish(Some(ede), room);
     assert!(out.len() <= limit);
     frame(input, &out);
     assert_eq!(&out[12..end], query.question());
@@ -50,6 +53,7 @@ fn question(input: &[u8], query: &Query<'_>) {
         let rcode = if read.has_opt() { 0xFFF } else { 0x00F };
         assert_eq!(read.rcode(), Rcode(rcode));
     }
+    options(query.edns(), &out);
 }
 
 /// Two readers, one meaning.
@@ -75,15 +79,20 @@ fn compare(query: &Query<'_>, theirs: &op::Message) {
 
 fn no_question(input: &[u8], bad: &Unreadable) {
     let mut out = vec![0; 3];
-    let answered = reply_unreadable(input, bad, UDP_OCTETS, &mut out);
+    let room = room(bad.edns());
+    let answered = reply_unreadable(input, bad, room, &mut out);
     assert_eq!(answered, bad.why.rcode().is_some());
     if !answered {
         assert!(out.is_empty());
         assert!(input.len() < 12 || input[2] & 0x80 != 0, "{bad:?}");
         return;
     }
-    assert!(out.len() <= input.len() + OPT_OCTETS, "it amplifies");
+    let most = input.len() + OPT_OCTETS + room.options.octets();
+    assert!(out.len() <= most.min(room.limit), "it amplifies");
     frame(input, &out);
+    options(bad.edns(), &out);
+    let is_cookie = matches!(bad.why, Malformed::CookieAlone);
+    assert!(!is_cookie || room.options.cookie.is_some());
     let rcode = bad.why.rcode().expect("it is answered");
     assert_eq!(Rcode((out[3] & 0x0F).into()), Rcode(rcode.0 & 0x0F));
 }
@@ -94,4 +103,37 @@ fn frame(input: &[u8], out: &[u8]) {
     assert_eq!(out[2], 0x80 | input[2] & 0x79);
     assert_eq!(out[3] & 0xF0, 0x80 | input[3] & 0x10);
     assert_eq!(out[6..10], [0; 4]);
+}
+
+/// As the corridor makes it for a client over UDP, but for the clock.
+fn room(edns: Option<&Edns>) -> Room<'static> {
+    let wants = edns.map(|it| it.wants).unwrap_or_default();
+    let (secrets, client) = (Secrets::new([7; 16]), [127, 0, 0, 1].into());
+    Room {
+        payload: UDP_OCTETS,
+        limit: udp_limit(edns, UDP_OCTETS),
+        options: Options {
+            cookie: wants.cookie.map(|it| secrets.answer(&it, client, 0)),
+            keepalive: (wants.keepalive == Keepalive::Asked).then_some(100),
+            nsid: wants.nsid.then_some(IDENTITY),
+        },
+    }
+}
+
+/// An OPT if there was one, with what was asked for and nothing else but an extended error.
+fn options(edns: Option<&Edns>, out: &[u8]) {
+    let theirs = op::Message::from_vec(out).expect("our replies can be read");
+    assert_eq!(theirs.edns.is_some(), edns.is_some());
+    let wants = edns.map(|it| it.wants).unwrap_or_default();
+    let said = theirs.edns.iter().flat_map(|it| &it.options().options);
+    for (code, option) in said {
+        let data = Vec::<u8>::try_from(option).expect("it was read");
+        match u16::from(*code) {
+            3 => assert!(wants.nsid && data == IDENTITY.as_bytes()),
+            10 => assert!(wants.cookie.is_some() && data.len() == 24),
+            11 => assert!(wants.keepalive == Keepalive::Asked && data == [0, 100]),
+            15 => assert!(data.len() >= 2),
+            other => panic!("option {other} in our OPT"),
+        }
+    }
 }

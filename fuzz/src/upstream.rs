@@ -9,7 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use namegate::answer::guard::{Caps, Finding, Guarded, Step, Trail};
 use namegate::wire::{
-    Age, Head, MESSAGE_OCTETS_MAX, Message, Name, Query, Record, Section, Sections, Type, reply,
+    Age, Head, MESSAGE_OCTETS_MAX, Message, Name, Query, Record, Room, Section, Sections, Type,
+    reply,
 };
 
 /// Replies that one question may take before we look no further.
@@ -105,12 +106,12 @@ fn send(question: &[u8], finding: &Finding, sections: &Sections) -> Vec<Fact> {
     let limit = query.udp_limit(1232);
     reply(&query, head, &mut out)
         .sections(sections, Age::Seconds(7))
-        .finish(ede, 1232, limit);
+        .finish(ede, Room::plain(1232, limit));
     assert!(out.len() <= limit, "a datagram of {} octets", out.len());
     let _ = Message::read(&out).expect("a datagram of ours can be read");
     reply(&query, head, &mut out)
         .sections(sections, Age::Seconds(7))
-        .finish(ede, 1232, MESSAGE_OCTETS_MAX);
+        .finish(ede, Room::plain(1232, MESSAGE_OCTETS_MAX));
     let read = Message::read(&out).expect("a message of ours can be read");
     assert!(!read.is_truncated(), "what was kept has room");
     assert_eq!(read.rcode(), finding.rcode);

@@ -5,7 +5,7 @@
 //! client's octets but its question, and never leaves the machine.
 
 use crate::matcher::{Denial, Why};
-use crate::wire::{Ede, Head, Query, Rcode, Section, Type, reply};
+use crate::wire::{Ede, Head, Query, Rcode, Room, Section, Type, reply};
 
 /// MNAME and RNAME of every SOA of ours.
 const SOA_NAMES: &[u8] = b"\x08namegate\x08internal\x00\x0Ahostmaster\x08namegate\x08internal\x00";
@@ -25,15 +25,6 @@ pub struct Blocked {
     text: Vec<u8>,
     /// For names that a search list made.
     search_text: Vec<u8>,
-}
-
-/// The size limits a reply has to keep.
-#[derive(Clone, Copy, Debug)]
-pub struct Room {
-    /// The payload that our OPT offers, in octets.
-    pub payload: u16,
-    /// The most octets the reply may have.
-    pub limit: usize,
 }
 
 impl Blocked {
@@ -66,7 +57,13 @@ impl Blocked {
 
     /// Writes the denial of a name (SPEC 5). Returns its code.
     #[inline]
-    pub fn deny(&self, query: &Query<'_>, denial: Denial, room: Room, out: &mut Vec<u8>) -> Rcode {
+    pub fn deny(
+        &self,
+        query: &Query<'_>,
+        denial: Denial,
+        room: Room<'_>,
+        out: &mut Vec<u8>,
+    ) -> Rcode {
         let exists = denial.is_ancestor && self.nodata_ancestors;
         let rcode = if exists {
             Rcode::NOERROR
@@ -93,7 +90,7 @@ impl Blocked {
         &self,
         query: &Query<'_>,
         why: &'static str,
-        room: Room,
+        room: Room<'_>,
         out: &mut Vec<u8>,
     ) -> Rcode {
         let parent_at = query
@@ -114,7 +111,7 @@ impl Blocked {
         query: &Query<'_>,
         rcode: Rcode,
         apex_at: usize,
-        room: Room,
+        room: Room<'_>,
         out: &mut Vec<u8>,
     ) -> Rcode {
         let is_soa = apex_at == 0 && query.kind() == Type::SOA;
@@ -132,7 +129,7 @@ impl Blocked {
         rcode: Rcode,
         (section, owner_at): (Section, usize),
         text: Option<&[u8]>,
-        room: Room,
+        room: Room<'_>,
         out: &mut Vec<u8>,
     ) {
         let head = Head {
@@ -147,8 +144,7 @@ impl Blocked {
                     code: Ede::BLOCKED,
                     text,
                 }),
-                room.payload,
-                room.limit,
+                room,
             );
     }
 }

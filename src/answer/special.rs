@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::wire::{ANY_HINFO, Head, Name, Query, Rcode, Reply, Section, Type, reply};
+use crate::wire::{ANY_HINFO, Head, Name, Query, Rcode, Reply, Room, Section, Type, reply};
 
 const LIST: &str = include_str!("../../zones/special.list");
 /// Of everything answered here, SOA and MINIMUM included: the operator may take a name for his own and restart.
@@ -178,8 +178,8 @@ pub struct Hit<'a> {
 }
 
 impl Hit<'_> {
-    /// Writes the answer. `payload` and `limit` as for [`Reply::finish`]. Nothing allocates.
-    pub fn write(&self, query: &Query<'_>, payload: u16, limit: usize, out: &mut Vec<u8>) -> Rcode {
+    /// Writes the answer. Nothing allocates.
+    pub fn write(&self, query: &Query<'_>, room: Room<'_>, out: &mut Vec<u8>) -> Rcode {
         let rcode = if self.exists(query.name()) {
             Rcode::NOERROR
         } else {
@@ -196,7 +196,7 @@ impl Hit<'_> {
         } else {
             self.deny(query, rcode, written)
         };
-        written.finish(None, payload, limit);
+        written.finish(None, room);
         rcode
     }
 
@@ -300,7 +300,7 @@ mod tests {
         let query = Query::read(octets).expect("well-formed");
         let hit = SPECIAL.find(query.name()).expect("a special name");
         let mut out = Vec::new();
-        let rcode = hit.write(&query, 1232, limit, &mut out);
+        let rcode = hit.write(&query, Room::plain(1232, limit), &mut out);
         assert_eq!(u16::from(out[3] & 0x0F), rcode.0);
         out
     }

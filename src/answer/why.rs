@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::answer::{Reason, Ruling};
 use crate::matcher::{Kinship, Near};
-use crate::wire::{HEADER_OCTETS, Head, Name, Query, Rcode, Section, Type, reply};
+use crate::wire::{HEADER_OCTETS, Head, Name, Query, Rcode, Room, Section, Type, reply};
 
 /// The zone of ours.
 const APEX: &[u8] = b"\x08namegate\x08internal\x00";
@@ -370,33 +370,35 @@ fn plain(text: &str) -> String {
 }
 
 impl Texts {
-    /// Writes the answer. `payload` and `limit` as for [`crate::wire::Reply::finish`].
-    pub fn write(&self, query: &Query<'_>, payload: u16, limit: usize, out: &mut Vec<u8>) -> Rcode {
+    /// Writes the answer.
+    pub fn write(&self, query: &Query<'_>, room: Room<'_>, out: &mut Vec<u8>) -> Rcode {
         let head = Head {
             rcode: Rcode::NOERROR,
             authoritative: true,
             authentic: false,
         };
         let mut written = reply(query, head, out);
-        for data in self.fitting(query, limit) {
+        for data in self.fitting(query, &room) {
             written = written.record(Section::Answer, 0, Type::TXT, TTL_S, &data);
         }
-        written.finish(None, payload, limit);
+        written.finish(None, room);
         head.rcode
     }
 
     /// The data of the records that fit: what may be left out is, where all is too much for a client that has no TCP.
-    fn fitting(&self, query: &Query<'_>, limit: usize) -> Vec<Vec<u8>> {
+    fn fitting(&self, query: &Query<'_>, room: &Room<'_>) -> Vec<Vec<u8>> {
         let records =
             |texts: &[String]| -> Vec<Vec<u8>> { texts.iter().map(|it| data(it)).collect() };
         let size = |data: &Vec<u8>| RECORD_OCTETS + data.len();
         let (mut all, last) = (records(&self.first), records(&self.last));
-        let opt = query.edns().map_or(0, |_| OPT_OCTETS);
+        let opt = query
+            .edns()
+            .map_or(0, |_| OPT_OCTETS + room.options.octets());
         let mut used = HEADER_OCTETS + query.question().len() + opt;
         used += all.iter().chain(&last).map(size).sum::<usize>();
         for data in records(&self.more) {
             used += size(&data);
-            if used > limit {
+            if used > room.limit {
                 break;
             }
             all.push(data);
@@ -677,7 +679,7 @@ mod tests {
         let octets = question(&name("last.namegate.internal"));
         let query = Query::read(&octets).expect("well-formed");
         let mut out = Vec::new();
-        texts.write(&query, 1232, limit, &mut out);
+        texts.write(&query, Room::plain(1232, limit), &mut out);
         assert!(out.len() <= limit);
         let reply = Message::read(&out).expect("a reply");
         (reply.records(Section::Answer).count(), reply.is_truncated())

@@ -14,7 +14,7 @@ use crate::daemon::{
 };
 use crate::matcher::{Denial, Grant, Kinship, Near, Rule, Rules, SearchSuffixes, Verdict, Why};
 use crate::policy::{self, Accepted, Code, Diagnostics, Pattern};
-use crate::wire::{MESSAGE_OCTETS_MAX, Name, Query, Type, UDP_OCTETS};
+use crate::wire::{MESSAGE_OCTETS_MAX, Name, Query, Room, Type, UDP_OCTETS};
 
 /// Remarks of `check` about a pattern that allows more than it seems to.
 const CAUTIONS: [&str; 2] = ["NP031", "NP034"];
@@ -415,7 +415,8 @@ fn special_answer(hit: &Hit<'_>, name: &Name, kind: Type) -> Option<String> {
     let octets = query(name, kind);
     let query = Query::read(&octets).ok()?;
     let mut reply = Vec::new();
-    hit.write(&query, UDP_OCTETS, MESSAGE_OCTETS_MAX, &mut reply);
+    let room = Room::plain(UDP_OCTETS, MESSAGE_OCTETS_MAX);
+    hit.write(&query, room, &mut reply);
     Some(Said::read(&reply, kind).ok()?.summary())
 }
 

@@ -111,6 +111,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "listen" "rate_per_client" => listen.rate_per_client = whole(0, i64::from(u32::MAX));
     "listen" "version" => listen.version = txt();
     "listen" "identity" => listen.identity = txt();
+    "listen" "cookies" => listen.cookies = switch();
 
     "policy" "file" => policy.file = path();
     "policy" "id" => policy.id = text();
@@ -297,6 +298,7 @@ mod tests {
         ("listen.rate_per_client", "100", "100"),
         ("listen.version", r#""namegate 1""#, "namegate 1"),
         ("listen.identity", r#""box-7""#, "box-7"),
+        ("listen.cookies", "false", "false"),
         ("policy.file", r#""p.json""#, "p.json"),
         ("policy.id", r#""npl_1""#, "npl_1"),
         ("policy.name", r#""ci""#, "ci"),

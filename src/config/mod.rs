@@ -95,8 +95,10 @@ pub struct Listen {
     pub rate_per_client: u32,
     /// What `version.bind` CH TXT is told; empty: REFUSED.
     pub version: String,
-    /// What `id.server` CH TXT is told; empty: REFUSED.
+    /// What `id.server` CH TXT and NSID are told; empty: REFUSED, and nothing.
     pub identity: String,
+    /// Do clients get a server cookie for theirs?
+    pub cookies: bool,
 }
 
 /// `[policy]`
@@ -372,6 +374,7 @@ impl Default for Config {
                 rate_per_client: 0,
                 version: String::new(),
                 identity: String::new(),
+                cookies: true,
             },
             policy: Policy {
                 file: PathBuf::from("/etc/namegate/policy.json"),

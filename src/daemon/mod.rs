@@ -1,6 +1,7 @@
 //! The corridor: wires the rooms, carries each query through them, reloads, stops.
 
 mod audit;
+mod cookies;
 mod fetch;
 mod flight;
 mod live;
@@ -104,6 +105,8 @@ impl Daemon {
         self.telemetry
             .figures_from(state::figures(&self.road, self.front.connections()));
         self.record_audit();
+        let road = self.road.clone();
+        self.tasks.spawn(async move { road.renew_cookies().await });
         self.tasks.spawn(reloads.follow(self.road.clone()));
         self.tasks.spawn(zone_files.follow(self.road.clone()));
         self.tasks

@@ -18,10 +18,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::explain::Looks;
 use super::audit::Audit;
+use super::cookies::Cookies;
 use super::fetch::{Fetcher, Known};
 use super::live::{Grants, Live, reason, reason_denied};
 use super::rate::Rates;
-use crate::answer::blocked::{Room, would_deny};
+use crate::answer::blocked::would_deny;
 use crate::answer::cache::{Cache, Entry, Found};
 use crate::answer::guard::Guarded;
 use crate::answer::special::Special;
@@ -34,8 +35,9 @@ use crate::front::{self, Client, Step, Transport};
 use crate::matcher::{Denial, Grant, Rule, Rules, Verdict, Why};
 use crate::telemetry::{self, Done, Telemetry};
 use crate::wire::{
-    ANY_HINFO, Age, Asked, CLASS_IN, Ede, Head, MESSAGE_OCTETS_MAX, Malformed, Query, Rcode,
-    Section, Type, Unreadable, reply, reply_unreadable,
+    ANY_HINFO, Age, Asked, CLASS_IN, Ede, Edns, Head, Keepalive, MESSAGE_OCTETS_MAX, Malformed,
+    Options, Query, Rcode, Room, Section, Type, Unreadable, Wants, reply, reply_unreadable,
+    udp_limit,
 };
 
 /// RFC 8767 §4: what a stale answer says of its life.
@@ -56,6 +58,8 @@ pub struct Road {
     inflight: Arc<Semaphore>,
     looks: Looks,
     rates: Option<Rates>,
+    /// None: those of clients are ignored.
+    cookies: Option<Cookies>,
     telemetry: Arc<Telemetry>,
     /// The port from which we ask ourselves, on this machine; 0: none. Such queries are nobody's figures.
     probe_port: AtomicU16,
@@ -65,6 +69,8 @@ pub struct Road {
 struct Manners {
     clients: Vec<IpNet>,
     udp_payload: u16,
+    /// How long a connection may be silent, as RFC 7828 §3.1 counts.
+    tcp_idle_ds: u16,
     max_inflight: usize,
     dnssec_ancestors: bool,
     private_answers: PrivateAnswers,
@@ -181,6 +187,8 @@ impl Road {
             manners: Manners {
                 clients: config.listen.clients.clone(),
                 udp_payload: config.listen.udp_payload,
+                tcp_idle_ds: u16::try_from(config.listen.tcp_idle.as_millis() / 100)
+                    .unwrap_or(u16::MAX),
                 max_inflight: config.listen.max_inflight,
                 dnssec_ancestors: config.blocked.dnssec_ancestors,
                 private_answers: config.guard.private_answers,
@@ -200,6 +208,7 @@ impl Road {
             inflight: Arc::new(Semaphore::new(config.listen.max_inflight)),
             looks: Looks::new(Instant::now()),
             rates: Rates::new(config.listen.rate_per_client, Instant::now()),
+            cookies: config.listen.cookies.then(Cookies::new),
             telemetry,
             probe_port: AtomicU16::new(0),
         }
@@ -230,6 +239,13 @@ impl Road {
     /// Puts other zones in place of all there are.
     pub fn serve_zones(&self, zones: Zones) {
         self.zones.store(Arc::new(zones));
+    }
+
+    /// Keeps the secret of cookies fresh, where there is one, for as long as it is polled.
+    pub(super) async fn renew_cookies(&self) {
+        if let Some(cookies) = &self.cookies {
+            cookies.renew_daily().await;
+        }
     }
 
     /// The policy in force.
@@ -270,6 +286,11 @@ impl front::Road for Road {
             Ok(query) => query,
             Err(bad) => return self.refuse(octets, &bad, client, now, &live, out),
         };
+        if client.transport == Transport::Tcp
+            && let Some(bad) = query.fault_over_tcp()
+        {
+            return self.refuse(octets, &bad, client, now, &live, out);
+        }
         let visit = Visit {
             query,
             client: *client,
@@ -298,7 +319,7 @@ impl front::Road for Road {
             && !self.upstreams().forwards(query.name())
         {
             let room = self.room(&visit);
-            let rcode = hit.write(&query, room.payload, room.limit, out);
+            let rcode = hit.write(&query, room, out);
             return self.replied(&visit, None, Desk::Special, Reason::SpecialUse, rcode, None);
         }
         let pass = match live.rules.judge(query.name()) {
@@ -385,9 +406,12 @@ impl Road {
     ) -> Step<Pending> {
         // A stranger's broken message gets nothing: his address may be somebody else's.
         let is_stranger = self.unwelcome(client, now).is_some();
-        let answered = !is_stranger && reply_unreadable(octets, bad, self.manners.udp_payload, out);
+        let bad = self.cookie_judged(bad, client);
+        let answered =
+            !is_stranger && reply_unreadable(octets, &bad, self.room_for(bad.edns(), client), out);
         let reason = match bad.why {
             _ if is_stranger => Reason::ClientAcl,
+            Malformed::CookieAlone | Malformed::BadCookie => Reason::Local,
             Malformed::OtherOpcode
             | Malformed::OtherClass
             | Malformed::Transfer
@@ -404,6 +428,7 @@ impl Road {
             | Malformed::StrayRecord
             | Malformed::ManyOpts
             | Malformed::BadOpt
+            | Malformed::BadOption
             | Malformed::OtherEdnsVersion
             | Malformed::Signed
             | Malformed::NxnameAsked
@@ -429,6 +454,22 @@ impl Road {
             ttl_s: None,
         });
         if answered { Step::Reply } else { Step::Silence }
+    }
+
+    /// What a cookie without a question is, by those who make cookies (RFC 7873 §5.4).
+    fn cookie_judged(&self, bad: &Unreadable, client: &Client) -> Unreadable {
+        let mut bad = *bad;
+        if bad.why == Malformed::CookieAlone {
+            let sent = bad.edns().and_then(|edns| edns.wants.cookie);
+            bad.why = match (&self.cookies, sent) {
+                (Some(cookies), Some(sent)) if cookies.refuse(&sent, client.address) => {
+                    Malformed::BadCookie
+                }
+                (Some(_), _) => Malformed::CookieAlone,
+                (None, _) => Malformed::NoQuestion,
+            };
+        }
+        bad
     }
 
     /// Is this client not ours to serve, or has it asked too much?
@@ -484,7 +525,7 @@ impl Road {
             };
             reply(&visit.query, head, out)
                 .chaos_text(told)
-                .finish(None, room.payload, room.limit);
+                .finish(None, room);
             (Reason::Local, Rcode::NOERROR)
         };
         self.replied(visit, None, Desk::Front, reason, rcode, None)
@@ -587,7 +628,7 @@ impl Road {
         };
         reply(&visit.query, head, out)
             .record(Section::Answer, 0, Type::HINFO, ANY_TTL_S, ANY_HINFO)
-            .finish(ede, room.payload, room.limit);
+            .finish(ede, room);
         visit.ttl_s.set(Some(ANY_TTL_S));
     }
 
@@ -663,7 +704,7 @@ impl Road {
         };
         reply(&visit.query, head, out)
             .sections(sections, age)
-            .finish(ede, room.payload, room.limit);
+            .finish(ede, room);
         visit.ttl_s.set(sections.ttl_s(age));
         // Of a name that is audited the policy's word counts, also where upstream fails.
         let failed = failed.filter(|_| pass.audited.is_none());
@@ -686,16 +727,42 @@ impl Road {
         out: &mut Vec<u8>,
     ) {
         let room = self.room(visit);
-        reply(&visit.query, Head::plain(rcode), out).finish(ede, room.payload, room.limit);
+        reply(&visit.query, Head::plain(rcode), out).finish(ede, room);
     }
 
-    fn room(&self, visit: &Visit<'_>) -> Room {
+    fn room(&self, visit: &Visit<'_>) -> Room<'_> {
+        self.room_for(visit.query.edns(), &visit.client)
+    }
+
+    /// What a reply to this OPT, or to none, has to keep to.
+    fn room_for(&self, edns: Option<&Edns>, client: &Client) -> Room<'_> {
         let payload = self.manners.udp_payload;
-        let limit = match visit.client.transport {
-            Transport::Udp => visit.query.udp_limit(payload),
+        let limit = match client.transport {
+            Transport::Udp => udp_limit(edns, payload),
             Transport::Tcp => MESSAGE_OCTETS_MAX,
         };
-        Room { payload, limit }
+        Room {
+            payload,
+            limit,
+            options: edns.map_or_else(Options::default, |it| self.options(&it.wants, client)),
+        }
+    }
+
+    /// What is said to a client's options.
+    #[inline]
+    fn options(&self, wants: &Wants, client: &Client) -> Options<'_> {
+        let identity = &self.manners.identity;
+        let by_tcp = client.transport == Transport::Tcp;
+        let cookie = match (&wants.cookie, &self.cookies) {
+            (Some(sent), Some(cookies)) => Some(cookies.answer(sent, client.address)),
+            _ => None,
+        };
+        Options {
+            cookie,
+            keepalive: (by_tcp && wants.keepalive == Keepalive::Asked)
+                .then_some(self.manners.tcp_idle_ds),
+            nsid: (wants.nsid && !identity.is_empty()).then_some(identity),
+        }
     }
 
     /// Every reply to a question is counted and logged here, and nowhere else.
@@ -815,7 +882,7 @@ impl Road {
         };
         reply(&visit.query, head, out)
             .sections(&answer.sections, Age::Seconds(0))
-            .finish(None, room.payload, room.limit);
+            .finish(None, room);
         visit.ttl_s.set(answer.sections.ttl_s(Age::Seconds(0)));
         self.replied(visit, None, Desk::Zone, Reason::Local, answer.rcode, None)
     }

@@ -94,9 +94,9 @@ const TYPE_OTHER: usize = TYPES.len();
 
 /// The codes with a series of their own; the others share one, and silence has one.
 #[rustfmt::skip]
-const RCODES: [Rcode; 9] = [
+const RCODES: [Rcode; 10] = [
     Rcode::NOERROR, Rcode::FORMERR, Rcode::SERVFAIL, Rcode::NXDOMAIN, Rcode::NOTIMP,
-    Rcode::REFUSED, Rcode::YXDOMAIN, Rcode::NOTAUTH, Rcode::BADVERS,
+    Rcode::REFUSED, Rcode::YXDOMAIN, Rcode::NOTAUTH, Rcode::BADVERS, Rcode::BADCOOKIE,
 ];
 const RCODE_OTHER: usize = RCODES.len();
 const RCODE_NONE: usize = RCODES.len() + 1;

@@ -146,6 +146,7 @@ impl Rcode {
     pub const YXDOMAIN: Self = Self(6);
     pub const NOTAUTH: Self = Self(9);
     pub const BADVERS: Self = Self(16);
+    pub const BADCOOKIE: Self = Self(23);
 }
 
 impl Rcode {
@@ -161,6 +162,7 @@ impl Rcode {
             Self::YXDOMAIN => Some("YXDOMAIN"),
             Self::NOTAUTH => Some("NOTAUTH"),
             Self::BADVERS => Some("BADVERS"),
+            Self::BADCOOKIE => Some("BADCOOKIE"),
             _ => None,
         }
     }

@@ -14,6 +14,10 @@ pub enum Malformed {
     OtherOpcode,
     /// QDCOUNT is 0.
     NoQuestion,
+    /// QDCOUNT is 0, but a cookie is there: the sender wants ours (RFC 7873 §5.4).
+    CookieAlone,
+    /// The same with a server cookie that is none of ours, or too old.
+    BadCookie,
     /// QDCOUNT is 2 or more.
     ManyQuestions,
     /// A count promises more than the message holds, or a name or record is cut off.
@@ -32,6 +36,8 @@ pub enum Malformed {
     ManyOpts,
     /// An OPT whose owner is not the root, or whose options do not fill it exactly.
     BadOpt,
+    /// An option of a length that it cannot have.
+    BadOption,
     /// An EDNS version above 0.
     OtherEdnsVersion,
     /// A TSIG, whose key we cannot know.
@@ -60,6 +66,9 @@ impl Malformed {
             Self::OtherOpcode => Some(Rcode::NOTIMP),
             // RFC 9619 §4.
             Self::NoQuestion | Self::ManyQuestions => Some(Rcode::FORMERR),
+            // RFC 7873 §5.4.
+            Self::CookieAlone => Some(Rcode::NOERROR),
+            Self::BadCookie => Some(Rcode::BADCOOKIE),
             // RFC 1035 §4.1, RFC 9267 §2 to §6.
             Self::Truncated
             | Self::NameTooLong
@@ -70,6 +79,8 @@ impl Malformed {
             | Self::BadData => Some(Rcode::FORMERR),
             // RFC 6891 §6.1.1 and §6.1.2.
             Self::ManyOpts | Self::BadOpt => Some(Rcode::FORMERR),
+            // RFC 7873 §5.2.2, RFC 7828 §3.2.1.
+            Self::BadOption => Some(Rcode::FORMERR),
             // RFC 6891 §6.1.3.
             Self::OtherEdnsVersion => Some(Rcode::BADVERS),
             // RFC 8945 §5.2: a key that is not known is NOTAUTH.
@@ -95,4 +106,11 @@ pub struct Unreadable {
     pub(super) question_end: usize,
     /// Its OPT, where there is one that could be read.
     pub(super) edns: Option<Edns>,
+}
+
+impl Unreadable {
+    /// Its OPT, where there is one that could be read.
+    pub fn edns(&self) -> Option<&Edns> {
+        self.edns.as_ref()
+    }
 }

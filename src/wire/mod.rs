@@ -6,6 +6,7 @@
 //! answer allocates.
 
 mod codes;
+mod cookie;
 mod hickory;
 mod malformed;
 mod message;
@@ -15,12 +16,13 @@ mod reply;
 mod sections;
 
 pub use codes::{ANY_HINFO, Ede, Rcode, Type};
+pub use cookie::{COOKIE_OCTETS, Cookie, Secrets};
 pub use hickory::data_octets;
 pub use malformed::{Malformed, Unreadable};
 pub use message::{Message, Record, Section};
 pub use name::{Name, NameError};
-pub use query::{Asked, CLASS_CH, CLASS_IN, Edns, Query};
-pub use reply::{Head, Reply, reply, reply_unreadable};
+pub use query::{Asked, CLASS_CH, CLASS_IN, Edns, Keepalive, Query, Wants, udp_limit};
+pub use reply::{Head, Options, Reply, Room, reply, reply_unreadable};
 pub use sections::{Age, Sections, SectionsBuilder};
 
 /// Octets of a message header (RFC 1035 §4.1.1).

@@ -1,6 +1,7 @@
 //! One question, as it lies in the client's datagram.
 
 use super::codes::Type;
+use super::cookie::Cookie;
 use super::malformed::{Malformed, Unreadable};
 use super::name::Name;
 use super::{HEADER_OCTETS, PLAIN_UDP_OCTETS, u16_at};
@@ -19,6 +20,10 @@ const CHECKING_DISABLED: u16 = 0x0010;
 const DNSSEC_OK: u16 = 0x8000;
 /// The fixed part of an OPT behind its owner: type, payload, rcode, version, flags, RDLENGTH (RFC 6891 §6.1.2).
 const OPT_FIXED_OCTETS: usize = 10;
+/// Options (IANA "DNS EDNS0 Option Codes (OPT)").
+pub(super) const OPTION_NSID: u16 = 3;
+pub(super) const OPTION_COOKIE: u16 = 10;
+pub(super) const OPTION_KEEPALIVE: u16 = 11;
 
 /// What a client's OPT says that we heed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +32,32 @@ pub struct Edns {
     pub payload: u16,
     /// DO: it wants signatures.
     pub dnssec_ok: bool,
+    /// What its options ask for.
+    pub wants: Wants,
+}
+
+/// What options ask for that is answered by the next hop alone. None of it is forwarded, or part of what is asked;
+/// all other options are ignored (RFC 6891 §6.1.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// COOKIE (RFC 7873).
+    pub cookie: Option<Cookie>,
+    /// edns-tcp-keepalive (RFC 7828).
+    pub keepalive: Keepalive,
+    /// NSID (RFC 5001): who we are.
+    pub nsid: bool,
+}
+
+/// The option edns-tcp-keepalive, which means something over TCP alone (RFC 7828 §3.3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keepalive {
+    /// It is not there.
+    #[default]
+    Absent,
+    /// The client wants to know how long a connection may be silent.
+    Asked,
+    /// It says something, as only a server may.
+    Misshapen,
 }
 
 /// All of a question that reaches the cache and upstream: nothing else may tell two answers apart, or leave.
@@ -84,9 +115,12 @@ impl<'a> Query<'a> {
         if flags & OPCODE != 0 || word(4) == 0 {
             // RFC 6891 §7: a reply holds an OPT whenever the query did, also one that says no.
             let mut edns = None;
-            let _ = read_records(octets, question_end, counts, &mut edns);
+            let read = read_records(octets, question_end, counts, &mut edns);
+            let has_cookie = edns.is_some_and(|it: Edns| it.wants.cookie.is_some());
             let why = if flags & OPCODE != 0 {
                 Malformed::OtherOpcode
+            } else if read.is_ok() && has_cookie {
+                Malformed::CookieAlone
             } else {
                 Malformed::NoQuestion
             };
@@ -160,13 +194,25 @@ impl<'a> Query<'a> {
     }
 
     /// The client's OPT, where it sent one.
-    pub fn edns(&self) -> Option<Edns> {
-        self.edns
+    #[inline]
+    pub fn edns(&self) -> Option<&Edns> {
+        self.edns.as_ref()
+    }
+
+    /// What is wrong with it if it came over TCP: there, an option is heard that means nothing over UDP.
+    #[inline]
+    pub fn fault_over_tcp(&self) -> Option<Unreadable> {
+        let keepalive = self.edns.as_ref().map(|edns| edns.wants.keepalive);
+        (keepalive == Some(Keepalive::Misshapen)).then_some(Unreadable {
+            why: Malformed::BadOption,
+            question_end: self.question_end,
+            edns: self.edns,
+        })
     }
 
     /// Does the client want signatures (RFC 3225)?
     pub fn dnssec_ok(&self) -> bool {
-        self.edns.is_some_and(|edns| edns.dnssec_ok)
+        self.edns.as_ref().is_some_and(|edns| edns.dnssec_ok)
     }
 
     /// RD.
@@ -194,12 +240,18 @@ impl<'a> Query<'a> {
         self.octets
     }
 
-    /// The most octets a UDP reply may have: what the client takes, within what we send.
+    /// As [`udp_limit`] of its OPT.
     pub fn udp_limit(&self, ours: u16) -> usize {
-        usize::from(self.edns.map_or(PLAIN_UDP_OCTETS, |edns| {
-            edns.payload.min(ours).max(PLAIN_UDP_OCTETS)
-        }))
+        udp_limit(self.edns(), ours)
     }
+}
+
+/// The most octets a UDP reply may have: what the client takes, within what we send.
+#[inline]
+pub fn udp_limit(edns: Option<&Edns>, ours: u16) -> usize {
+    usize::from(edns.map_or(PLAIN_UDP_OCTETS, |edns| {
+        edns.payload.min(ours).max(PLAIN_UDP_OCTETS)
+    }))
 }
 
 struct Question {
@@ -253,14 +305,15 @@ fn read_records(
         let payload = u16_at(octets, fixed + 2).ok_or(Malformed::Truncated)?;
         version = octets[fixed + 5];
         let flags = u16_at(octets, fixed + 6).ok_or(Malformed::Truncated)?;
-        *edns = Some(Edns {
+        // RFC 6891 §7: the OPT is heard already, for the refusal of its options holds one too.
+        let heard = edns.insert(Edns {
             payload: payload.max(PLAIN_UDP_OCTETS),
             dnssec_ok: flags & DNSSEC_OK != 0,
+            wants: Wants::default(),
         });
-        // RFC 6891 §7: the OPT is heard already, for the refusal of its options holds one too.
         // What they are in another version, we do not know.
-        if version == 0 && !options_fill(data) {
-            return Err(Malformed::BadOpt);
+        if version == 0 {
+            read_options(data, &mut heard.wants)?;
         }
     }
     if at != octets.len() {
@@ -273,16 +326,33 @@ fn read_records(
     }
 }
 
-/// Do the options' lengths add up to the OPT's (RFC 6891 §6.1.2)? What they say is not heeded.
-fn options_fill(data: &[u8]) -> bool {
-    let mut at = 0;
-    while at < data.len() {
-        let Some(len) = u16_at(data, at + 2) else {
-            return false;
-        };
-        at += 4 + usize::from(len);
+/// Hears the options; their lengths have to add up to the OPT's (RFC 6891 §6.1.2).
+fn read_options(mut rest: &[u8], wants: &mut Wants) -> Result<(), Malformed> {
+    while !rest.is_empty() {
+        let code = u16_at(rest, 0).ok_or(Malformed::BadOpt)?;
+        let len = u16_at(rest, 2).ok_or(Malformed::BadOpt)?;
+        let (option, behind) = rest[4..]
+            .split_at_checked(len.into())
+            .ok_or(Malformed::BadOpt)?;
+        read_option(code, option, wants)?;
+        rest = behind;
     }
-    at == data.len()
+    Ok(())
+}
+
+fn read_option(code: u16, data: &[u8], wants: &mut Wants) -> Result<(), Malformed> {
+    match code {
+        // RFC 5001 §2.1: what a question says in it is ignored.
+        OPTION_NSID => wants.nsid = true,
+        // RFC 7873 §4: of several the first counts.
+        OPTION_COOKIE if wants.cookie.is_none() => {
+            wants.cookie = Some(Cookie::read(data).ok_or(Malformed::BadOption)?);
+        }
+        OPTION_KEEPALIVE if data.is_empty() => wants.keepalive = Keepalive::Asked,
+        OPTION_KEEPALIVE => wants.keepalive = Keepalive::Misshapen,
+        _ => {}
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -325,9 +395,10 @@ mod tests {
         let query = Query::read(&octets).expect("well-formed");
         assert_eq!(
             query.edns(),
-            Some(Edns {
+            Some(&Edns {
                 payload: 4096,
-                dnssec_ok: true
+                dnssec_ok: true,
+                wants: Wants::default(),
             })
         );
         assert_eq!(query.udp_limit(1232), 1232);
@@ -413,12 +484,51 @@ mod tests {
         check(&[newer, b"x"].concat(), 1, TrailingOctets);
     }
 
+    /// A question with these options; or, without `question`, a message that has none.
+    fn with_options(question: &[u8], options: &[u8]) -> Vec<u8> {
+        let len = u16::try_from(options.len()).expect("short options");
+        let opt: &[u8] = b"\0\0\x29\x10\0\0\0\0\0";
+        let counts = [u16::from(!question.is_empty()), 0, 0, 1];
+        message(0, counts, &[question, opt, &len.to_be_bytes(), options])
+    }
+
+    #[test]
+    fn options_are_heard() {
+        let heard = |options: &[u8]| {
+            let octets = with_options(GITHUB, options);
+            let query = Query::read(&octets).expect("well-formed");
+            query.edns().expect("an OPT").wants
+        };
+        assert_eq!(heard(b"\0\x08\0\0\0\x0C\0\x02\0\0"), Wants::default());
+        assert!(heard(b"\0\x03\0\0").nsid && heard(b"\0\x03\0\x01x").nsid);
+        let first = b"\0\x0A\0\x08abcdefgh";
+        let twice = heard(b"\0\x0A\0\x08abcdefgh\0\x0A\0\x01x").cookie;
+        assert!(twice.is_some() && twice == heard(first).cookie);
+        assert_eq!(heard(b"\0\x0B\0\0").keepalive, Keepalive::Asked);
+        let misshapen = with_options(GITHUB, b"\0\x0B\0\x02\0\x64");
+        let misshapen = Query::read(&misshapen).expect("it may come over UDP");
+        let fault = misshapen.fault_over_tcp().expect("not over TCP");
+        assert_eq!(fault.why, Malformed::BadOption);
+        assert!(fault.edns().is_some());
+    }
+
+    #[test]
+    fn a_cookie_needs_its_length_and_no_question() {
+        use Malformed::*;
+        let (good, bad): (&[u8], &[u8]) = (b"\0\x0A\0\x08abcdefgh", b"\0\x0A\0\x07abcdefg");
+        refused(&with_options(GITHUB, bad), BadOption);
+        refused(&with_options(b"", bad), NoQuestion);
+        refused(&with_options(b"", b"\0\x03\0\0"), NoQuestion);
+        refused(&with_options(b"", good), CookieAlone);
+        refused(&[&with_options(b"", good)[..], b"x"].concat(), NoQuestion);
+    }
+
     #[test]
     fn every_prefix_of_a_query_is_refused() {
         let octets = message(
             0,
             [1, 0, 0, 1],
-            &[GITHUB, b"\0\0\x29\x10\0\0\0\0\0\0\x04\0\x0A\0\0"],
+            &[GITHUB, b"\0\0\x29\x10\0\0\0\0\0\0\x04\0\x0C\0\0"],
         );
         assert!(Query::read(&octets).is_ok());
         for end in 0..octets.len() {

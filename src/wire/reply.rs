@@ -6,9 +6,10 @@
 
 use super::HEADER_OCTETS;
 use super::codes::{Ede, Rcode, Type};
+use super::cookie::COOKIE_OCTETS;
 use super::malformed::Unreadable;
 use super::message::Section;
-use super::query::{CLASS_CH, CLASS_IN, Edns, Query};
+use super::query::{CLASS_CH, CLASS_IN, Edns, OPTION_COOKIE, OPTION_KEEPALIVE, OPTION_NSID, Query};
 use super::sections::{Age, Sections};
 
 const RESPONSE: u16 = 0x8000;
@@ -43,6 +44,75 @@ impl Head {
     }
 }
 
+/// The sizes a reply has to keep to, and what its OPT says beside an extended error.
+#[derive(Clone, Copy, Debug)]
+pub struct Room<'a> {
+    /// The payload that our OPT offers, in octets.
+    pub payload: u16,
+    /// The most octets the reply may have.
+    pub limit: usize,
+    /// The options of our OPT, where there is one.
+    pub options: Options<'a>,
+}
+
+impl Room<'_> {
+    /// For a client that asked for no option.
+    pub const fn plain(payload: u16, limit: usize) -> Self {
+        Self {
+            payload,
+            limit,
+            options: Options {
+                cookie: None,
+                keepalive: None,
+                nsid: None,
+            },
+        }
+    }
+}
+
+/// What is said to the options that a client sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'a> {
+    /// Both halves of a cookie (RFC 7873).
+    pub cookie: Option<[u8; COOKIE_OCTETS]>,
+    /// How long this connection may be silent, in tenths of a second (RFC 7828).
+    pub keepalive: Option<u16>,
+    /// Who we are (RFC 5001), in at most 255 octets.
+    pub nsid: Option<&'a str>,
+}
+
+impl Options<'_> {
+    /// Octets of all of them in an OPT.
+    pub fn octets(&self) -> usize {
+        let cookie = self.cookie.map_or(0, |it| 4 + it.len());
+        let keepalive = self.keepalive.map_or(0, |_| 4 + 2);
+        let nsid = self.nsid.map_or(0, |it| 4 + it.len());
+        cookie + keepalive + nsid
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        if let Some(cookie) = &self.cookie {
+            write_option(OPTION_COOKIE, &[cookie], out);
+        }
+        if let Some(keepalive) = self.keepalive {
+            write_option(OPTION_KEEPALIVE, &[&keepalive.to_be_bytes()], out);
+        }
+        if let Some(nsid) = self.nsid {
+            write_option(OPTION_NSID, &[nsid.as_bytes()], out);
+        }
+    }
+}
+
+fn write_option(code: u16, parts: &[&[u8]], out: &mut Vec<u8>) {
+    let len = parts.iter().map(|part| part.len()).sum::<usize>();
+    let len = u16::try_from(len).expect("our options are short");
+    out.extend_from_slice(&code.to_be_bytes());
+    out.extend_from_slice(&len.to_be_bytes());
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+}
+
 /// A reply being written.
 #[derive(Debug)]
 pub struct Reply<'o> {
@@ -50,7 +120,8 @@ pub struct Reply<'o> {
     question_end: usize,
     counts: [u16; 3],
     rcode: Rcode,
-    edns: Option<Edns>,
+    /// The flags of our OPT; none: the query had no OPT.
+    opt_flags: Option<u16>,
 }
 
 /// Begins the reply to a query: header and question, in place of what `out` held.
@@ -69,17 +140,19 @@ pub fn reply<'o>(query: &Query<'_>, head: Head, out: &'o mut Vec<u8>) -> Reply<'
 }
 
 /// Writes the whole reply to a message that is not judged. False: there is none to write.
-pub fn reply_unreadable(octets: &[u8], bad: &Unreadable, payload: u16, out: &mut Vec<u8>) -> bool {
+pub fn reply_unreadable(
+    octets: &[u8],
+    bad: &Unreadable,
+    room: Room<'_>,
+    out: &mut Vec<u8>,
+) -> bool {
     let Some(rcode) = bad.why.rcode() else {
         out.clear();
         return false;
     };
     let heard = &octets[..bad.question_end];
-    Reply::begin(heard, RESPONSE | RECURSION_AVAILABLE, rcode, bad.edns, out).finish(
-        None,
-        payload,
-        usize::MAX,
-    );
+    let flags = RESPONSE | RECURSION_AVAILABLE;
+    Reply::begin(heard, flags, rcode, bad.edns(), out).finish(None, room);
     true
 }
 
@@ -88,7 +161,7 @@ impl<'o> Reply<'o> {
         heard: &[u8],
         flags: u16,
         rcode: Rcode,
-        edns: Option<Edns>,
+        edns: Option<&Edns>,
         out: &'o mut Vec<u8>,
     ) -> Self {
         let asked = u16::from_be_bytes([heard[2], heard[3]]);
@@ -104,7 +177,8 @@ impl<'o> Reply<'o> {
             question_end: heard.len(),
             counts: [0; 3],
             rcode,
-            edns,
+            // RFC 3225 §3: DO as asked.
+            opt_flags: edns.map(|edns| if edns.dnssec_ok { DNSSEC_OK } else { 0 }),
         }
     }
 
@@ -158,51 +232,50 @@ impl<'o> Reply<'o> {
         self
     }
 
-    /// Ends the reply: an OPT that offers `payload` octets if the query had one, and TC with
-    /// nothing but the question when the whole does not fit into `limit` octets.
+    /// Ends the reply: an OPT if the query had one, and TC with nothing but the question when the whole does not fit.
     #[inline]
-    pub fn finish(mut self, ede: Option<Ede<'_>>, payload: u16, limit: usize) {
+    pub fn finish(mut self, ede: Option<Ede<'_>>, mut room: Room<'_>) {
         let records_end = self.out.len();
-        self.write_opt(ede, payload);
-        if self.out.len() > limit && ede.is_some() {
-            // The records matter more than the line about them.
+        self.write_opt(ede, &room);
+        // What matters least is left out first: our name, then the line about the records, then they.
+        if self.out.len() > room.limit && room.options.nsid.take().is_some() {
             self.out.truncate(records_end);
-            self.write_opt(None, payload);
+            self.write_opt(ede, &room);
         }
-        if self.out.len() > limit {
+        if self.out.len() > room.limit && ede.is_some() {
+            self.out.truncate(records_end);
+            self.write_opt(None, &room);
+        }
+        if self.out.len() > room.limit {
             self.out.truncate(self.question_end);
-            self.write_opt(None, payload);
+            self.write_opt(None, &room);
             self.out[2] |= TRUNCATED.to_be_bytes()[0];
             self.counts = [0; 3];
         }
-        self.counts[2] += u16::from(self.edns.is_some());
+        self.counts[2] += u16::from(self.opt_flags.is_some());
         for (section, count) in self.counts.iter().enumerate() {
             self.out[6 + section * 2..][..2].copy_from_slice(&count.to_be_bytes());
         }
     }
 
-    /// RFC 6891 §6.1.2: owner root, our payload, the upper half of the code, version 0, DO as asked (RFC 3225 §3).
-    fn write_opt(&mut self, ede: Option<Ede<'_>>, payload: u16) {
-        let Some(edns) = self.edns else { return };
-        let flags = if edns.dnssec_ok { DNSSEC_OK } else { 0 };
+    /// RFC 6891 §6.1.2: owner root, our payload, the upper half of the code, version 0, the flags, the options.
+    fn write_opt(&mut self, ede: Option<Ede<'_>>, room: &Room<'_>) {
+        let Some(flags) = self.opt_flags else { return };
         let [_, rcode_high] = (self.rcode.0 >> 4).to_be_bytes();
         self.out.push(0);
         self.out.extend_from_slice(&Type::OPT.0.to_be_bytes());
-        self.out.extend_from_slice(&payload.to_be_bytes());
+        self.out.extend_from_slice(&room.payload.to_be_bytes());
         self.out.extend_from_slice(&[rcode_high, 0]);
         self.out.extend_from_slice(&flags.to_be_bytes());
-        let Some(ede) = ede else {
-            self.out.extend_from_slice(&[0; 2]);
-            return;
-        };
-        // RFC 8914 §2: the option's length counts the code and the text.
-        let text = line(ede.text);
-        let option = u16::try_from(text.len() + 2).expect("the text was cut");
-        self.out.extend_from_slice(&(option + 4).to_be_bytes());
-        self.out.extend_from_slice(&OPTION_EDE.to_be_bytes());
-        self.out.extend_from_slice(&option.to_be_bytes());
-        self.out.extend_from_slice(&ede.code.to_be_bytes());
-        self.out.extend_from_slice(text);
+        let text = ede.map_or(&[][..], |ede| line(ede.text));
+        let ede_octets = ede.map_or(0, |_| 4 + 2 + text.len());
+        let octets = u16::try_from(ede_octets + room.options.octets()).expect("ours are short");
+        self.out.extend_from_slice(&octets.to_be_bytes());
+        if let Some(ede) = ede {
+            // RFC 8914 §2: a code and a text.
+            write_option(OPTION_EDE, &[&ede.code.to_be_bytes(), text], self.out);
+        }
+        room.options.write(self.out);
     }
 }
 

@@ -13,6 +13,7 @@
 #   ttl=5 ttl<=300           of every record in answer and authority
 #   ede=15 !ede text~policy  the EDE code or its absence; a part of its text
 #   opt !opt udp=1232        the OPT record, and the payload size in it
+#   cookie !cookie          a cookie with dig's own half, or none; keepalive=10.0 (seconds), !keepalive; nsid=box-7, !nsid
 #   via=TCP size<=512        how the reply came, and how long it is in octets
 #   quiet                    for the runner: this name must never be seen upstream
 
@@ -26,6 +27,9 @@
 /^    message_size:/ { size = $2 + 0 }
 /^      [A-Z_]+SECTION:/ { section = $1 }
 /^          udp:/ { has_opt = 1; udp = $2 }
+/^          COOKIE:/ { cookie = $3 }
+/^          TCP-KEEPALIVE:/ { keepalive = $2 }
+/^          NSID:/ { nsid = $0; gsub(/^[^"]*"|".*$/, "", nsid) }
 /^            INFO-CODE:/ { ede = $2 }
 /^            EXTRA-TEXT:/ { text = $0; sub(/^ *EXTRA-TEXT: */, "", text); gsub(/ /, "_", text) }
 /^        - / { record(unquoted($0)) }
@@ -62,6 +66,10 @@ function holds(word,    key, value) {
     if (word == "quiet") return 1
     if (word == "silence") return status == ""
     if (word == "!ede") return ede == ""
+    if (word == "cookie") return cookie == "(good)"
+    if (word == "!cookie") return cookie == ""
+    if (word == "!keepalive") return keepalive == ""
+    if (word == "!nsid") return nsid == ""
     if (word == "opt") return has_opt
     if (word == "!opt") return !has_opt
     if (word ~ /^![a-z]+$/) return status != "" && index(flags, " " substr(word, 2) " ") == 0
@@ -85,6 +93,8 @@ function holds(word,    key, value) {
     if (key == "ede") return ede == value
     if (key == "udp") return udp == value
     if (key == "via") return via == value
+    if (key == "keepalive") return keepalive == value
+    if (key == "nsid") return nsid == value
     return word in answer
 }
 
@@ -101,5 +111,5 @@ function no_ttl_below(bound,    i) {
 function summary() {
     if (status == "") return "no reply"
     gsub(/ *flags: */, " ", flags)
-    return status flags "via " via " " size "b" seen " ede=" ede " " text
+    return status flags "via " via " " size "b" seen " ede=" ede " " text " cookie=" cookie " keepalive=" keepalive " nsid=" nsid
 }

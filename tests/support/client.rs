@@ -212,6 +212,7 @@ fn shown(reply: &[u8], message: &Message, like: &str) -> Vec<String> {
         head.push(format!("ede={code}"));
         head.extend(like.contains('"').then(|| format!("\"{text}\"")));
     }
+    head.extend(options(message).iter().filter_map(told));
     if like.contains("opt") {
         head.push(
             if message.edns.is_some() {
@@ -287,6 +288,19 @@ fn options(message: &Message) -> Vec<(u16, Vec<u8>)> {
             )
         })
         .collect()
+}
+
+/// An option that answers one of the query's, in a word.
+fn told((code, data): &(u16, Vec<u8>)) -> Option<String> {
+    match code {
+        3 => Some(format!("nsid={}", String::from_utf8_lossy(data))),
+        10 => Some("cookie".to_owned()),
+        11 => {
+            let idle = Duration::from_millis(u64::from(word16(data, 0)) * 100);
+            Some(format!("keepalive={}", humantime::format_duration(idle)))
+        }
+        _ => None,
+    }
 }
 
 /// Is this the policy's NXDOMAIN?
@@ -378,7 +392,8 @@ fn faults_of_opt(ask: &Ask, message: &Message, payload: u16) -> Vec<String> {
         "DO is not the query's".to_owned(),
     );
     for (code, data) in options(message) {
-        fault(code != 15, format!("option {code} in our OPT"));
+        let is_answer = code == 15 || answers(ask, code, &data);
+        fault(!is_answer, format!("option {code} in our OPT: {data:02x?}"));
         let is_line = data
             .get(2..)
             .is_some_and(|text| text.len() <= 160 && text.is_ascii());
@@ -388,6 +403,25 @@ fn faults_of_opt(ask: &Ask, message: &Message, payload: u16) -> Vec<String> {
         );
     }
     faults
+}
+
+/// Is this what the query's option of the same code is answered with?
+fn answers(ask: &Ask, code: u16, data: &[u8]) -> bool {
+    let wants = match wire::Query::read(&ask.octets) {
+        Ok(query) => query.edns().map(|edns| edns.wants),
+        Err(bad) => bad.edns().map(|edns| edns.wants),
+    };
+    let wants = wants.unwrap_or_default();
+    match code {
+        3 => wants.nsid && !data.is_empty(),
+        // The client's half comes back, wherever in the query it stood.
+        10 => {
+            let is_back = || ask.octets.windows(8).any(|it| data.starts_with(it));
+            wants.cookie.is_some() && data.len() == 24 && is_back()
+        }
+        11 => ask.client.transport == Transport::Tcp && data.len() == 2,
+        _ => false,
+    }
 }
 
 fn question_end(reply: &[u8]) -> usize {

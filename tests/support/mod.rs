@@ -82,6 +82,14 @@ pub(crate) fn query(name: &str, kind: Type, edns: bool) -> Vec<u8> {
     octets
 }
 
+/// A message that ends with an OPT without options, with these.
+pub(crate) fn with_options(mut octets: Vec<u8>, options: &[u8]) -> Vec<u8> {
+    octets.truncate(octets.len() - 2);
+    octets.extend(u16::try_from(options.len()).expect("short").to_be_bytes());
+    octets.extend(options);
+    octets
+}
+
 /// Answers every question with one address, at once.
 pub(crate) struct OneAddress;
 

@@ -7,6 +7,7 @@
 
 mod ask;
 mod carrier;
+mod chance;
 mod message;
 mod ports;
 mod server;
@@ -14,6 +15,7 @@ mod system;
 
 pub use ask::{Failure, Reply, Upstreams, UpstreamsBuilder};
 pub use carrier::{Carrier, Exchange, Lost, Over, Sockets};
+pub use chance::unguessable;
 pub use message::{Fit, fit};
 pub use server::{Figures, Outcome, RTT_BOUNDS_US};
 pub use system::{NoSystemResolver, system_resolvers, system_search};

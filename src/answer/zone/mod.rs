@@ -500,7 +500,7 @@ mod tests {
     use hickory_server::proto::op::Message;
 
     use super::*;
-    use crate::wire::{Age, Head, reply};
+    use crate::wire::{Age, Head, Room, reply};
 
     const SOA: &str = "@ 300 SOA ns hostmaster 7 3600 600 86400 60\n";
     const CORP: &str = "\
@@ -567,7 +567,7 @@ svc     HTTPS 1 . alpn=h2,h3 ipv4hint=192.0.2.7
         let mut out = Vec::new();
         reply(&query, head, &mut out)
             .sections(&answer.sections, Age::Seconds(0))
-            .finish(None, 1232, usize::MAX);
+            .finish(None, Room::plain(1232, usize::MAX));
         out
     }
 

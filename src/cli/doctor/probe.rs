@@ -185,14 +185,11 @@ fn remaining(deadline: Instant) -> io::Result<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::blocked::{Blocked, Room};
+    use crate::answer::blocked::Blocked;
     use crate::matcher::{Rules, Verdict};
-    use crate::wire::{Query, UDP_OCTETS};
+    use crate::wire::{Query, Room, UDP_OCTETS};
 
-    const ROOM: Room = Room {
-        payload: UDP_OCTETS,
-        limit: 512,
-    };
+    const ROOM: Room<'_> = Room::plain(UDP_OCTETS, 512);
 
     /// What namegate says to a question for a name that no policy lists.
     fn denial(name: &Name) -> Vec<u8> {

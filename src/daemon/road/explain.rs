@@ -98,7 +98,7 @@ impl Road {
             return self.explained(visit, Rcode::SERVFAIL);
         };
         let room = self.room(visit);
-        let rcode = texts.write(&visit.query, room.payload, room.limit, out);
+        let rcode = texts.write(&visit.query, room, out);
         visit.ttl_s.set(Some(texts.ttl_s()));
         self.explained(visit, rcode)
     }
