@@ -26,6 +26,7 @@ main() {
     step 'lints' cargo clippy --all-targets --locked -- -D warnings
     step 'documentation' env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked
     step 'program' cargo build --locked
+    dependencies
     cargo_tests
     suite dig
     suite clients
@@ -51,6 +52,16 @@ step() {
     else
         echo "FAIL $name: expected exit code 0, got another from: $*"
         tally "$name" 0 1 0
+    fi
+}
+
+# dependencies: licences, sources and doubles, by .cargo/deny.toml; known faults are looked up by those who have the list.
+dependencies() {
+    if cargo deny --version >/dev/null 2>&1; then
+        step 'dependencies' cargo deny --offline check bans licenses sources
+    else
+        heading 'dependencies: skipped, for there is no cargo-deny'
+        tally dependencies 0 0 1
     fi
 }
 
