@@ -211,6 +211,45 @@ fn conformance_rows_name_live_tests() {
     assert!(rows >= 30, "only {rows} rows");
 }
 
+#[test]
+fn every_promise_stands_in_the_threat_model() {
+    let text = read("docs/CONFORMANCE.md");
+    let (_, model) = text
+        .split_once("## The threat model")
+        .expect("the threat model has its heading");
+    for promise in 1..=10 {
+        let row = format!("| {promise}. ");
+        assert!(
+            model.lines().any(|line| line.starts_with(&row)),
+            "promise {promise} has no row"
+        );
+    }
+}
+
+#[test]
+fn every_unsafe_is_counted() {
+    let page = read("docs/SECURITY.md");
+    let mut told: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `src/")?.split('`').next())
+        .collect();
+    told.sort_unstable();
+    let sources = sources("src");
+    let mut found: Vec<&str> = sources
+        .iter()
+        .flat_map(|(file, text)| vec![inside(file); unsafes(text)])
+        .collect();
+    found.sort_unstable();
+    assert_eq!(told, found, "docs/SECURITY.md has a row for each `unsafe`");
+}
+
+/// How often the word stands in code; `unsafe_code` is another.
+fn unsafes(text: &str) -> usize {
+    let code = text.lines().filter_map(|line| line.split("//").next());
+    let words = code.flat_map(|code| code.split(|c: char| !c.is_alphanumeric() && c != '_'));
+    words.filter(|word| *word == "unsafe").count()
+}
+
 /// A product file speaks of the product alone.
 #[test]
 fn no_file_speaks_of_the_workshop() {

@@ -54,3 +54,27 @@ fn now_s() -> u32 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |it| it.as_secs() as u32)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_secret_is_renewed_every_day() {
+        let cookies = Cookies::new();
+        let sent = Cookie::of(*b"abcdefgh");
+        let client = SocketAddr::from(([127, 0, 0, 1], 40_000));
+        // Of the same second each time: what differs is the secret's.
+        let made = || cookies.0.load().answer(&sent, client.ip(), 7);
+        let (first, mut days) = (made(), Box::pin(cookies.renew_daily()));
+        let mut pass = async |time| {
+            let _ = tokio::time::timeout(time, &mut days).await;
+            made()
+        };
+        let almost_a_day = RENEWED_EVERY - Duration::from_secs(1);
+        assert_eq!(pass(almost_a_day).await, first);
+        let second = pass(Duration::from_secs(2)).await;
+        assert_ne!(second, first);
+        assert_ne!(pass(RENEWED_EVERY).await, second);
+    }
+}

@@ -38,6 +38,15 @@ enum Server {
 }
 
 impl Cookie {
+    /// Of a client that has none of ours yet.
+    #[cfg(test)]
+    pub(crate) fn of(client: [u8; CLIENT_OCTETS]) -> Self {
+        Self {
+            client,
+            server: Server::None,
+        }
+    }
+
     /// Reads the option's data. None: no cookie has this length (RFC 7873 §5.2.2).
     pub(super) fn read(data: &[u8]) -> Option<Self> {
         let (client, server) = data.split_first_chunk()?;
