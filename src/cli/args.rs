@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 use super::generate::GenCommand;
 use super::policy::PolicyCommand;
 use crate::config::Flags;
+use crate::learn::{self, Bundle};
 use crate::policy::Pattern;
 
 /// A DNS resolver for devboxes that answers only the names a network policy allows
@@ -157,12 +159,14 @@ pub(super) struct ExecArgs {
         long,
         value_name = "LIST",
         value_delimiter = ',',
-        required_unless_present = "policy",
+        required_unless_present_any = ["policy", "bundle"],
         conflicts_with = "policy"
     )]
     pub allow: Vec<String>,
+    #[command(flatten)]
+    pub bundles: Bundles,
     /// Policy file, a NetworkPolicy as JSON, as it is at the start: the command may be able to edit it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "bundle")]
     pub policy: Option<PathBuf>,
     /// Which policy, when the file is the API's list response
     #[arg(long, value_name = "ID", requires = "policy")]
@@ -200,6 +204,44 @@ pub(super) struct ExecArgs {
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+/// Hosts of known tools, in place of their names.
+#[derive(Debug, Default, Args)]
+pub(super) struct Bundles {
+    /// Hosts of known tools, with commas between: npm,python,git; `--bundle help` names them all
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        value_parser = bundle(),
+        hide_possible_values = true
+    )]
+    pub bundle: Vec<&'static Bundle>,
+}
+
+impl Bundles {
+    /// Every pattern once, as they stand in the list.
+    pub(super) fn patterns(&self) -> Vec<String> {
+        let mut patterns: Vec<String> = Vec::new();
+        for pattern in self.bundle.iter().flat_map(|it| &it.patterns) {
+            if !patterns.contains(pattern) {
+                patterns.push(pattern.clone());
+            }
+        }
+        patterns
+    }
+}
+
+fn bundle() -> impl TypedValueParser<Value = &'static Bundle> {
+    let value = |it: &'static Bundle| PossibleValue::new(it.name).help(it.title);
+    let values = PossibleValuesParser::new(learn::bundles().iter().map(value));
+    values.map(|name| {
+        let mut bundles = learn::bundles().iter();
+        bundles
+            .find(|it| it.name == name)
+            .expect("it is one of them")
+    })
 }
 
 impl ExecArgs {

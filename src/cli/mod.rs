@@ -9,12 +9,14 @@ mod exec;
 mod explain;
 mod generate;
 mod policy;
+mod querylog;
 mod run;
 mod status;
 mod suggest;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::Parser;
 
@@ -137,6 +139,22 @@ fn printable(text: &str) -> String {
     text.chars().map(replaced).collect()
 }
 
+/// Milliseconds since 1970, as policies and logs count time.
+fn milliseconds(at: SystemTime) -> u64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A word as a shell takes it.
+fn quoted(text: &str) -> String {
+    let text = printable(text);
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "_./:=@%+,-".contains(it);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// Writes a line to stderr.
 fn talk(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
@@ -150,5 +168,18 @@ fn colored(choice: clap::ColorChoice, stream: &impl IsTerminal) -> bool {
         clap::ColorChoice::Auto => {
             std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty()) && stream.is_terminal()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shell_would_change_is_quoted() {
+        assert_eq!(quoted("/var/log/q.jsonl"), "/var/log/q.jsonl");
+        assert_eq!(quoted("a b"), "'a b'");
+        assert_eq!(quoted("*.x'$(y)"), r"'*.x'\''$(y)'");
+        assert_eq!(quoted(""), "''");
     }
 }

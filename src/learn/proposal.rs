@@ -1,6 +1,7 @@
 //! What is proposed, as a value.
 
 use crate::policy::Pattern;
+use crate::policy::domains::is_below;
 use crate::wire::Type;
 
 /// What to do about a name. In the order in which a reader should see them.
@@ -121,11 +122,61 @@ impl Proposal {
         self.items.iter().filter(move |it| it.class == class)
     }
 
+    /// The item that speaks of a name, which may be one for several: a wildcard, or a tunnel's parent. None: the
+    /// policy allows it, or nobody asked for it.
+    pub fn about(&self, name: &str) -> Option<&Item> {
+        let items = || self.items.iter().filter(|it| it.class != Class::Unused);
+        let speaks = |it: &&Item| {
+            let base = it.name.strip_prefix("*.");
+            base.is_some_and(|base| name == base || is_below(name, base))
+        };
+        let several = || items().filter(speaks).max_by_key(|it| it.name.len());
+        items().find(|it| it.name == name).or_else(several)
+    }
+
     /// The patterns to be added to the policy, sorted.
     pub fn additions(&self) -> Vec<Pattern> {
         let texts = self.of(Class::Add).map(|it| it.name.as_str());
         let mut patterns: Vec<Pattern> = texts.filter_map(|it| Pattern::parse(it).ok()).collect();
         patterns.sort_unstable_by(|a, b| a.text().cmp(b.text()));
         patterns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(name: &str, class: Class) -> Item {
+        Item {
+            name: name.to_owned(),
+            class,
+            count: 1,
+            first_ms: None,
+            last_ms: None,
+            types: Vec::new(),
+            why: String::new(),
+            evidence: Evidence::default(),
+        }
+    }
+
+    #[test]
+    fn a_name_has_its_own_item_or_that_of_the_nearest_wildcard() {
+        let proposal = Proposal {
+            items: vec![
+                item("*.example.com", Class::Danger),
+                item("*.a.example.com", Class::Review),
+                item("a.example.com", Class::Add),
+                item("*.example.net", Class::Unused),
+            ],
+            ..Proposal::default()
+        };
+        let about = |name: &str| proposal.about(name).map(|it| it.class);
+        assert_eq!(about("a.example.com"), Some(Class::Add));
+        assert_eq!(about("x.a.example.com"), Some(Class::Review));
+        assert_eq!(about("b.example.com"), Some(Class::Danger));
+        assert_eq!(about("example.com"), Some(Class::Danger));
+        assert_eq!(about("notexample.com"), None);
+        assert_eq!(about("b.example.net"), None);
     }
 }

@@ -14,8 +14,13 @@ use crate::support::document;
 
 /// A record of the query log.
 fn record(ts: &str, verdict: &str, name: &str) -> String {
+    let reason = match verdict {
+        "blocked" => "not_listed",
+        "allowed" => "exact",
+        _ => "upstream_timeout",
+    };
     format!(
-        "{{\"v\":1,\"ts\":\"{ts}\",\"event\":\"dns.query\",\"verdict\":\"{verdict}\",\"name\":\"{name}\",\"type\":\"A\"}}\n"
+        "{{\"v\":1,\"ts\":\"{ts}\",\"event\":\"dns.query\",\"verdict\":\"{verdict}\",\"reason\":\"{reason}\",\"name\":\"{name}\",\"type\":\"A\"}}\n"
     )
 }
 
@@ -250,6 +255,11 @@ fn add_and_rm() {
         room.tell("policy add --policy list.json --policy-name beta pypi.org"),
         room.tell("policy rm --policy list.json --policy-id npl_a registry.npmjs.org"),
         content(&room, "list.json"),
+        room.tell(
+            "policy add --policy ci.json --bundle npm,python files.pythonhosted.org --dry-run",
+        ),
+        room.tell("policy rm --policy ci.json --bundle python"),
+        room.tell("policy add --policy ci.json --bundle pyton"),
         room.tell("policy add --policy refused.json pypi.org"),
         room.tell("policy add --policy nope.json pypi.org"),
     ];

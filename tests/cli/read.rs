@@ -381,6 +381,17 @@ fn a_new_policy_of_what_is_no_name_is_refused() {
 }
 
 #[test]
+fn a_new_policy_of_bundles() {
+    Room::new().check(
+        "policy_new_bundle",
+        &[
+            "policy new --name ci --bundle python,npm --allow pypi.org",
+            "policy new --name ci --bundle help",
+        ],
+    );
+}
+
+#[test]
 fn a_variable_that_is_no_setting_is_mentioned() {
     let room = room();
     let mut command = room.namegate(&["check", "--policy", "ok.json"]);

@@ -132,6 +132,7 @@ fn what_cannot_be_done_is_told() {
         &[
             "suggest",
             "suggest --log none.jsonl --policy ci.json",
+            "suggest --log ci.json --policy ci.json",
             "suggest --log day.jsonl --policy none.json",
             "suggest --log day.jsonl --policy refused.json",
             "suggest --log day.jsonl --policy ci.json --accept evil.com",

@@ -10,12 +10,11 @@ use std::os::unix::fs::{OpenOptionsExt, fchown};
 use std::path::Path;
 
 use super::super::args::ExecArgs;
-use super::super::{configuration, exit, fail, printable, talk, talk_of};
+use super::super::{accept, configuration, exit, printable, read_policy, talk};
 use super::identity::{self, Identity};
 use super::room::{self, Room};
 use crate::config::{Config, Queries, SearchSuffix, Sink};
-use crate::daemon::{StartError, select_of};
-use crate::policy::{self, Accepted, Pattern};
+use crate::policy::{Accepted, Pattern, Policy};
 use crate::telemetry;
 use crate::wire::Name;
 
@@ -29,6 +28,8 @@ pub(super) struct Plan<'a> {
     pub(super) config: Config,
     /// Who runs the command, if it is not us.
     pub(super) identity: Option<Identity>,
+    /// What the command is held to.
+    pub(super) policy: Policy,
     /// With `--audit`: what the policy would have allowed.
     pub(super) audited: Option<Accepted>,
 }
@@ -53,6 +54,7 @@ impl<'a> Plan<'a> {
         let room = Room::open().map_err(|error| no_room(&error))?;
         let mut plan = Self {
             audited: None,
+            policy: accepted.policy.clone(),
             args,
             room,
             config,
@@ -132,10 +134,10 @@ fn searched_by_default() -> Option<Name> {
     host.trim().split_once('.')?.1.parse().ok()
 }
 
-/// The patterns of `--allow`; nothing between two commas is none. Says what is no pattern.
+/// The patterns of `--allow` and `--bundle`; nothing between two commas is none. Says what is no pattern.
 fn allowed(args: &ExecArgs) -> Result<Vec<String>, u8> {
     let texts = args.allow.iter().map(|it| it.trim());
-    let mut allowed = Vec::new();
+    let mut allowed = args.bundles.patterns();
     let mut flaws = 0;
     for text in texts.filter(|it| !it.is_empty()) {
         match Pattern::parse(text) {
@@ -156,22 +158,6 @@ fn allowed(args: &ExecArgs) -> Result<Vec<String>, u8> {
     } else {
         Ok(allowed)
     }
-}
-
-fn read_policy(config: &Config) -> Result<Vec<u8>, u8> {
-    let file = &config.policy.file;
-    fs::read(file).map_err(|error| {
-        let file = file.clone();
-        fail(&StartError::PolicyMissing { file, error })
-    })
-}
-
-fn accept(config: &Config, source: &[u8], color: clap::ColorChoice) -> Result<Accepted, u8> {
-    let file = config.policy.file.display().to_string();
-    policy::read(&file, source, &select_of(config)).map_err(|diagnostics| {
-        talk_of(&diagnostics, color);
-        exit::BAD_POLICY
-    })
 }
 
 fn no_room(error: &io::Error) -> u8 {

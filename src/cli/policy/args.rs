@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::super::args::{Files, Format};
+use super::super::args::{Bundles, Files, Format};
 use crate::config::Flags;
 
 #[derive(Debug, Subcommand)]
@@ -68,6 +68,8 @@ pub(in crate::cli) struct NewArgs {
     /// Hostnames to allow: github.com is that name, '*.npmjs.org' every name below npmjs.org
     #[arg(long, value_name = "LIST", num_args = 1.., value_delimiter = ',')]
     pub allow: Vec<String>,
+    #[command(flatten)]
+    pub bundles: Bundles,
 }
 
 #[derive(Debug, Args)]
@@ -152,8 +154,10 @@ pub(in crate::cli) struct UnusedArgs {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct AmendArgs {
     /// Names as they stand in a policy: github.com, '*.npmjs.org'
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required_unless_present = "bundle", value_name = "NAME")]
     pub names: Vec<String>,
+    #[command(flatten)]
+    pub bundles: Bundles,
     /// Show the change and write nothing
     #[arg(long)]
     pub dry_run: bool,

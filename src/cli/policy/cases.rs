@@ -8,9 +8,10 @@ use std::path::Path;
 use serde_json::json;
 
 use super::super::explain::Judge;
+use super::super::querylog::unreadable;
 use super::super::{configuration, exit, printable, say, talk};
 use super::args::TestArgs;
-use super::{judge_by, unreadable};
+use super::judge_by;
 use crate::wire::{Name, Type};
 
 pub(super) fn test(args: &TestArgs, color: clap::ColorChoice) -> Result<u8, u8> {

@@ -20,10 +20,8 @@ pub(super) use new::document;
 pub(super) use replace::{Original, create};
 pub(super) use unified::unified;
 
-use std::io;
 use std::path::Path;
 
-use super::exit;
 use super::explain::Judge;
 use crate::config::Config;
 
@@ -47,14 +45,6 @@ fn judge_by(file: &Path, config: &Config, color: clap::ColorChoice) -> Result<Ju
     let mut config = config.clone();
     config.policy.file = file.to_owned();
     Judge::open(config, color)
-}
-
-/// The exit code for a file that cannot be read.
-fn unreadable(error: &io::Error) -> u8 {
-    match error.kind() == io::ErrorKind::PermissionDenied {
-        true => exit::FORBIDDEN,
-        false => exit::MISSING,
-    }
 }
 
 /// `1 name`, `2 names`.
