@@ -18,6 +18,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use serde_json::{Value, json};
+
 use crate::support::document;
 
 /// What differs from run to run: the number behind each of these, of so many digits at least.
@@ -145,6 +147,32 @@ fn hold(name: &str, text: &str) {
         text == expected,
         "{}, expected:\n{expected}\ngot:\n{text}\nrun with BLESS=1 to keep it",
         kept.display()
+    );
+}
+
+/// Holds what a command prints for programs against its published schema: a file below docs/, or a part of one.
+#[track_caller]
+fn hold_to_schema(schema: &str, command: &str, printed: &[u8]) {
+    let (file, part) = schema.split_once('#').unwrap_or((schema, ""));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docs")
+        .join(file);
+    let text = fs::read_to_string(path).expect(file);
+    let whole: Value = serde_json::from_str(&text).expect("the schema is JSON");
+    let schema = match part {
+        "" => whole,
+        part => json!({ "$ref": format!("#{part}"), "$defs": whole["$defs"] }),
+    };
+    let schema = jsonschema::validator_for(&schema).expect("the schema is a schema");
+    let report: Value = serde_json::from_slice(printed).expect(command);
+    let faults: Vec<String> = schema
+        .iter_errors(&report)
+        .map(|it| format!("{}: {it}", it.instance_path()))
+        .collect();
+    assert!(faults.is_empty(), "{command}: {faults:#?}");
+    assert!(
+        !schema.is_valid(&json!({ "v": 1 })),
+        "it asks for something"
     );
 }
 

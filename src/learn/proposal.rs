@@ -97,6 +97,27 @@ pub struct Item {
     pub evidence: Evidence,
 }
 
+/// Rules of REVIEW by which a name is not what it seems to be, or opens a way past the filter.
+const SUSPECT: [&str; 8] = [
+    "typo",
+    "imitation",
+    "other_ending",
+    "look_alike",
+    "beside_danger",
+    "resolver",
+    "metadata",
+    "tunnel",
+];
+
+impl Item {
+    /// May a command that allows it be shown to whoever decides, ready to be typed? What is suspect has to be
+    /// written out by hand.
+    pub fn is_offered(&self) -> bool {
+        let is_open = matches!(self.class, Class::Add | Class::Review);
+        is_open && !SUSPECT.contains(&self.evidence.kind)
+    }
+}
+
 /// All of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proposal {
@@ -147,16 +168,19 @@ impl Proposal {
 mod tests {
     use super::*;
 
-    fn item(name: &str, class: Class) -> Item {
-        Item {
-            name: name.to_owned(),
-            class,
-            count: 1,
-            first_ms: None,
-            last_ms: None,
-            types: Vec::new(),
-            why: String::new(),
-            evidence: Evidence::default(),
+    impl Item {
+        /// One that was asked for once.
+        pub(crate) fn new(name: &str, class: Class, why: &str) -> Self {
+            Self {
+                name: name.to_owned(),
+                class,
+                count: 1,
+                first_ms: None,
+                last_ms: None,
+                types: Vec::new(),
+                why: why.to_owned(),
+                evidence: Evidence::default(),
+            }
         }
     }
 
@@ -164,10 +188,10 @@ mod tests {
     fn a_name_has_its_own_item_or_that_of_the_nearest_wildcard() {
         let proposal = Proposal {
             items: vec![
-                item("*.example.com", Class::Danger),
-                item("*.a.example.com", Class::Review),
-                item("a.example.com", Class::Add),
-                item("*.example.net", Class::Unused),
+                Item::new("*.example.com", Class::Danger, ""),
+                Item::new("*.a.example.com", Class::Review, ""),
+                Item::new("a.example.com", Class::Add, ""),
+                Item::new("*.example.net", Class::Unused, ""),
             ],
             ..Proposal::default()
         };
@@ -178,5 +202,21 @@ mod tests {
         assert_eq!(about("example.com"), Some(Class::Danger));
         assert_eq!(about("notexample.com"), None);
         assert_eq!(about("b.example.net"), None);
+    }
+
+    #[test]
+    fn what_is_suspect_is_not_offered() {
+        let offered = |class: Class, kind: &'static str| {
+            let mut item = Item::new("a.example.com", class, "");
+            item.evidence.kind = kind;
+            item.is_offered()
+        };
+        assert!(offered(Class::Add, "bundle") && offered(Class::Review, "unknown"));
+        for kind in SUSPECT {
+            assert!(!offered(Class::Review, kind), "{kind}");
+        }
+        for class in [Class::KeepBlocked, Class::Danger, Class::Hidden] {
+            assert!(!offered(class, "noise"), "{class:?}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use namegate::daemon::sha256_of;
 
 use super::read::WARNED;
 use super::run::{Running, Upstream};
-use super::{Room, hold, said, skip};
+use super::{Room, hold, hold_to_schema, said, skip};
 use crate::support::document;
 
 /// A record of the query log.
@@ -238,6 +238,25 @@ fn unused_lately() {
     assert!(told.contains("note: the log begins 22h 59m"), "{told}");
     let told = room.tell("policy unused --policy two.json --log late.jsonl --since 3days");
     assert!(told.contains("\n0 of 2 patterns not needed\n"), "{told}");
+}
+
+#[test]
+fn what_is_for_programs_is_what_the_schema_says() {
+    let room = room();
+    room.write("tight.json", &document(&["registry.npmjs.org"]));
+    for (part, command) in [
+        ("show", "show --policy ci.json"),
+        ("diff", "diff ci.json tight.json --log log.jsonl"),
+        ("diff", "diff ci.json tight.json"),
+        ("diff", "diff ci.json ci.json --log log.jsonl"),
+        ("unused", "unused --policy ci.json --log log.jsonl"),
+    ] {
+        let command = format!("policy {command} --format json");
+        let words: Vec<&str> = command.split(' ').collect();
+        let output = room.namegate(&words).output().expect("the program starts");
+        let schema = format!("policy-commands.schema.json#/$defs/{part}");
+        hold_to_schema(&schema, &command, &output.stdout);
+    }
 }
 
 #[test]

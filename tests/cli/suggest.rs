@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use super::{Room, hold, said};
+use super::{Room, hold, hold_to_schema, said};
 use crate::support::document;
 
 /// Every log in `tests/data/suggest`, as recorded by `tests/record.sh`.
@@ -89,6 +89,22 @@ fn recorded_clients_in_text() {
 #[test]
 fn recorded_clients_for_programs() {
     check_recorded("suggest_recorded_json", " --format json");
+}
+
+#[test]
+fn what_is_for_programs_is_what_the_schema_says() {
+    let (recorded, day) = (recorded(), room());
+    let logs = RECORDED.map(|name| format!(" --log {name}.jsonl")).concat();
+    for (room, more) in [
+        (&recorded, format!("{logs} --policy policy.json")),
+        (&day, " --log day.jsonl --policy ci.json".to_owned()),
+        (&day, " --log day.jsonl --config config.toml".to_owned()),
+    ] {
+        let command = format!("suggest{more} --format json");
+        let words: Vec<&str> = command.split(' ').collect();
+        let output = room.namegate(&words).output().expect("the program starts");
+        hold_to_schema("suggest.schema.json", &command, &output.stdout);
+    }
 }
 
 #[test]

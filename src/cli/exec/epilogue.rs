@@ -64,9 +64,8 @@ impl Refusal {
     /// that change from run to run it is a wildcard.
     fn pattern(&self) -> Option<&str> {
         let item = self.item.as_ref()?;
-        let is_open = matches!(item.class, Class::Add | Class::Review);
         let is_unlisted = matches!(self.reason, Reason::NotListed | Reason::DenyAll);
-        let is_listable = is_open && is_unlisted && Pattern::parse(&item.name).is_ok();
+        let is_listable = item.is_offered() && is_unlisted && Pattern::parse(&item.name).is_ok();
         is_listable.then_some(item.name.as_str())
     }
 
@@ -316,7 +315,6 @@ fn stopped_word(why: Why) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::learn::Evidence;
 
     fn refusal(name: &str, count: u64, reason: Reason, note: Option<&str>) -> Refusal {
         Refusal {
@@ -330,23 +328,10 @@ mod tests {
         }
     }
 
-    fn item(name: &str, class: Class, why: &str) -> Item {
-        Item {
-            name: name.to_owned(),
-            class,
-            count: 1,
-            first_ms: None,
-            last_ms: None,
-            types: Vec::new(),
-            why: why.to_owned(),
-            evidence: Evidence::default(),
-        }
-    }
-
     /// One that is not listed, and is thought to be of this class.
     fn of_class(name: &str, count: u64, class: Class, why: &str) -> Refusal {
         Refusal {
-            item: Some(item(name, class, why)),
+            item: Some(Item::new(name, class, why)),
             ..refusal(name, count, Reason::NotListed, None)
         }
     }
@@ -408,7 +393,7 @@ mod tests {
     #[test]
     fn a_family_is_one_pattern_and_a_companion_comes_along() {
         let of_family = |name: &str| Refusal {
-            item: Some(item("*.run.example", Class::Review, "they change")),
+            item: Some(Item::new("*.run.example", Class::Review, "they change")),
             ..refusal(name, 1, Reason::NotListed, None)
         };
         let told = Told {
@@ -440,7 +425,7 @@ mod tests {
             Some("is one character away"),
         );
         slip.asked_as = Some("_http._tcp.githib.com".parse().expect("a name"));
-        let mut item = item("githib.com", Class::Review, "typo of github.com?");
+        let mut item = Item::new("githib.com", Class::Review, "typo of github.com?");
         item.evidence.kind = "typo";
         slip.item = Some(item);
         assert_eq!(
