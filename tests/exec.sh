@@ -148,6 +148,8 @@ advice() {
     same 'what should stay blocked needs no flag' '' "$(grep 'allow with' <<<"$ERR")"
     exec_ --bundle python,npm -- sh -c 'getent ahosts pypi.org; getent ahosts registry.npmjs.org; getent ahosts npmjs.org'
     holds 'a bundle allows its hosts, and no other' "$ERR" '^namegate: 1 name was blocked'
+    allowing sh -c 'getent ahosts blocked.example; sleep 6; exit 1'
+    holds 'what went on in vain is told what would stop it' "$ERR" '^  it went on for [67] s after the first; --fail-fast stops it there$'
     exec_ --bundle npn -- touch "$T/ran"
     holds 'no such bundle: those that there are, and what is meant perhaps' "$CODE:$ERR" "^2:.*'npn'"
     holds 'no such bundle: those that there are' "$ERR" 'possible values: .*npm'

@@ -20,6 +20,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use self::advice::Advisor;
 use self::epilogue::Told;
@@ -28,7 +29,7 @@ use self::process::{Ears, End, Process};
 use self::record::Record;
 use super::args::{ChildArgs, ExecArgs, LayArgs, ReportFormat};
 use super::run::on_runtime;
-use super::{exit, fail, quoted, talk};
+use super::{exit, fail, milliseconds, quoted, talk};
 use crate::config::Config;
 use crate::daemon::{Daemon, StartError};
 
@@ -153,6 +154,9 @@ fn told(args: &ExecArgs, end: End, code: u8, record: &Record<'_>, advisor: &Advi
     let name = program.as_deref().and_then(Path::file_name);
     let (refusals, seen) = record.refusals();
     let (refusals, hidden, companions) = advisor.sort(seen, refusals);
+    let may_stop = matches!(end, End::Ended(1..)) && !args.fail_fast && !args.audit;
+    let first_ms = advice::first_ms(&refusals).filter(|_| may_stop);
+    let now_ms = milliseconds(SystemTime::now());
     Told {
         program: name.unwrap_or_default().to_string_lossy().into_owned(),
         code,
@@ -161,6 +165,7 @@ fn told(args: &ExecArgs, end: End, code: u8, record: &Record<'_>, advisor: &Advi
         refusals,
         hidden,
         companions,
+        went_on_s: first_ms.map_or(0, |it| now_ms.saturating_sub(it) / 1000),
         choice: choice(args),
         policy: args.policy.as_ref().map(|it| it.display().to_string()),
     }

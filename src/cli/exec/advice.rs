@@ -100,6 +100,13 @@ fn is_quiet(class: Class) -> bool {
     matches!(class, Class::KeepBlocked | Class::Hidden)
 }
 
+/// When the first was asked for that may matter.
+pub(super) fn first_ms(refusals: &[Refusal]) -> Option<u64> {
+    let items = refusals.iter().filter_map(|it| it.item.as_ref());
+    let items = items.filter(|it| !is_quiet(it.class));
+    items.filter_map(|it| it.first_ms).min()
+}
+
 /// What those who were refused are never used without, and was not asked for yet.
 fn companions(proposal: &Proposal, refusals: &[Refusal]) -> Vec<Companion> {
     let is_refused = |name: &str| refusals.iter().any(|it| it.name.to_string() == name);

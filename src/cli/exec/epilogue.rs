@@ -17,6 +17,9 @@ use crate::wire::{Name, Type};
 /// More than these nobody reads; JSON has them all.
 const SHOWN_MAX: usize = 20;
 
+/// Going on for longer than this after a refusal is worth a word: pip's retries take 8 s, npm's 70.
+const LONG_S: u64 = 5;
+
 /// A name that was refused, or would have been.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
@@ -119,6 +122,8 @@ pub(super) struct Told {
     pub(super) refusals: Vec<Refusal>,
     pub(super) hidden: Hidden,
     pub(super) companions: Vec<Companion>,
+    /// How long a command that failed went on after the first refusal, where it was not to be stopped there.
+    pub(super) went_on_s: u64,
     /// The policy's file; none: `--allow` is the policy.
     pub(super) policy: Option<String>,
     /// What chooses the policy in that file, behind a command: ` --policy-id npl_1`.
@@ -235,11 +240,17 @@ impl Told {
         format!("{why}exit {}", self.code)
     }
 
-    /// What is not shown, in a line for each kind.
+    /// What is not shown, in a line for each kind, and what would have been quicker.
     fn left_out(&self) -> impl Iterator<Item = String> {
         let more = self.refusals.len().saturating_sub(SHOWN_MAX);
         let more = (more > 0).then(|| format!("and {more} more; --report json has them all"));
-        more.into_iter().chain(self.hidden.lines())
+        let long = (self.went_on_s >= LONG_S).then(|| {
+            format!(
+                "it went on for {} s after the first; --fail-fast stops it there",
+                self.went_on_s
+            )
+        });
+        more.into_iter().chain(self.hidden.lines()).chain(long)
     }
 
     /// Name, types, lookups, class and why.
@@ -345,6 +356,7 @@ mod tests {
             refusals,
             hidden: Hidden::default(),
             companions: Vec::new(),
+            went_on_s: 0,
             policy: None,
             choice: String::new(),
         }
@@ -466,6 +478,15 @@ mod tests {
             text.contains("\n  6 search-suffix lookups are not listed\n  1 reverse lookup is not listed\nallow with:"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_command_that_went_on_for_long_is_told_how_to_stop_it() {
+        let after = |went_on_s| Told { went_on_s, ..two() };
+        let text = after(70).text().expect("two names");
+        let hint = "  it went on for 70 s after the first; --fail-fast stops it there\nallow with:";
+        assert!(text.contains(hint), "{text}");
+        assert!(!after(1).markdown().contains("fail-fast"));
     }
 
     #[test]
