@@ -4,6 +4,7 @@
 //! environment but PATH. What is printed is held against `tests/cli/*.txt`;
 //! `BLESS=1` writes those anew. Traffic stays on loopback.
 
+mod audit;
 mod demo;
 mod doctor;
 mod generate;

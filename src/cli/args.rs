@@ -118,6 +118,10 @@ A policy that changes counts from the next query on. SIGHUP looks at policy and 
 opens the query log anew; SIGTERM and SIGINT answer what is on its way and stop, a second one does
 not wait.
 
+An audit finds out what a policy lacks: every name resolves, and those that would be blocked are
+told, as would_block. --audit-for is for a start by hand; where something starts it again, say when
+the audit ends: policy.audit_until.
+
   namegate run --policy policy.json --listen 127.0.0.1:1053 --upstream udp://10.0.0.2
   dig @127.0.0.1 -p 1053 github.com";
 
@@ -180,7 +184,7 @@ pub(super) struct ExecArgs {
     /// Resolver to ask: system, udp://ADDR or tcp://ADDR; may be repeated [default: system]
     #[arg(long, value_name = "URL")]
     pub upstream: Vec<String>,
-    /// Let every name resolve, and tell which would have been blocked
+    /// Let every name resolve, for 7 days at most, and tell which would have been blocked
     #[arg(long)]
     pub audit: bool,
     /// Stop the command, and all it has started, at the first name that is blocked
@@ -335,6 +339,13 @@ pub(super) struct RunArgs {
     /// Which queries are logged: all, blocked or none [default: blocked]
     #[arg(long, value_name = "WHICH")]
     pub log_queries: Option<String>,
+    /// What becomes of names that the policy does not allow: enforce, or audit, which lets them resolve
+    /// and tells [default: enforce]
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<String>,
+    /// With --mode audit: for how long, 1m to 7d, counted from this start; then it enforces by itself
+    #[arg(long, value_name = "TIME", requires = "mode")]
+    pub audit_for: Option<String>,
 }
 
 impl RunArgs {
@@ -345,6 +356,8 @@ impl RunArgs {
             zones: self.zones.clone(),
             metrics: self.metrics.clone(),
             log_queries: self.log_queries.clone(),
+            mode: self.mode.clone(),
+            audit_for: self.audit_for.clone(),
             ..self.files.flags()
         }
     }

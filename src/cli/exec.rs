@@ -63,7 +63,7 @@ async fn carry_out(plan: &mut Plan<'_>) -> Result<u8, StartError> {
     };
     let resolver = daemon.addresses()[0].ip();
     plan.room.point_at(resolver).map_err(StartError::Io)?;
-    let record = Record::open(&daemon, plan.audited.as_ref(), &plan.config)?;
+    let record = Record::open(&daemon);
     let advisor = Arc::new(Advisor::open(&plan.policy, &plan.config)?);
     let process = Process::start(ears, &plan.room, plan.identity.as_ref(), &args.command);
     let process = process.map_err(StartError::Io)?;
@@ -79,7 +79,6 @@ async fn carry_out(plan: &mut Plan<'_>) -> Result<u8, StartError> {
     if !matches!(end, End::NotRun(_)) {
         tell(args, &told(args, end, code, &record, &advisor));
     }
-    drop(record);
     daemon.stop().await;
     Ok(code)
 }

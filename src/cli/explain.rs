@@ -7,6 +7,7 @@ use super::ask::{Said, query};
 use super::{accept, configuration, exit, fail, printable, read_policy, say, usage};
 use crate::answer::Reason;
 use crate::answer::special::{Hit, Special};
+use crate::answer::why;
 use crate::config::{Ancestors, Config, Types};
 use crate::daemon::{
     Grants, StartError, compile, local_zones, reason, reason_denied, search_suffixes, select_of,
@@ -176,9 +177,13 @@ impl Judge {
         }
     }
 
-    /// Judges a name on the road that a query takes: local zones, special names, the policy, then the type.
+    /// Judges a name on the road that a query takes: the resolver's own zone, local zones, special names, the policy, then the type.
     pub(super) fn judge(&self, name: &Name, kind: Type) -> Opinion {
         let opinion = Opinion::of(name, kind);
+        if self.config.blocked.explain_zone && why::topic(name).is_some() {
+            let answer = Some("what the resolver tells of its policy, as TXT".to_owned());
+            return Opinion { answer, ..opinion };
+        }
         let zones = self.zones.iter().filter(|zone| name.is_at_or_below(zone));
         if let Some(zone) = zones.max_by_key(|zone| zone.labels().count()) {
             let answer = Some(format!("what the zone {zone} says"));

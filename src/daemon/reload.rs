@@ -2,11 +2,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use sd_notify::NotifyState;
 
+use super::audit::in_words;
 use super::live::{Grants, Live};
 use super::memory::give_back_after;
 use super::road::Road;
@@ -244,8 +245,14 @@ impl Reloads {
 
 /// Tells systemd that we are ready, and with which policy.
 pub(super) fn tell_supervisor(road: &Road) {
-    let status = status(&road.live());
+    let status = status(&road.live(), road.audit().left());
     let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+}
+
+/// Tells systemd whether an audit goes on, and for how long.
+pub(super) fn tell_mode(road: &Road) {
+    let status = status(&road.live(), road.audit().left());
+    let _ = sd_notify::notify(&[NotifyState::Status(&status)]);
 }
 
 /// Tells systemd that a policy is about to take the place of another. It wants to know when, too (sd_notify(3)).
@@ -255,8 +262,8 @@ fn tell_of_reload() {
     let _ = sd_notify::notify(&reloading.collect::<Vec<_>>());
 }
 
-/// The policy in force, as `systemctl status` shows it.
-fn status(live: &Live) -> String {
+/// The policy in force, as `systemctl status` shows it, and what is left of an audit.
+fn status(live: &Live, audit_left: Option<Duration>) -> String {
     if live.generation == 0 {
         return "no valid policy yet, every name is denied".to_owned();
     }
@@ -266,7 +273,13 @@ fn status(live: &Live) -> String {
         (false, 1) => "1 name".to_owned(),
         (false, names) => format!("{names} names"),
     };
-    format!("policy {} gen {}, {allowed}", live.name, live.generation)
+    let audit = audit_left.map_or(String::new(), |left| {
+        format!(", AUDIT MODE for {}: nothing is enforced", in_words(left))
+    });
+    format!(
+        "policy {} gen {}, {allowed}{audit}",
+        live.name, live.generation
+    )
 }
 
 /// The digest by which pages and logs know a policy file, in hexadecimal.

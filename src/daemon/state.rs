@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use super::road::Road;
 use crate::answer::upstream::{self, RTT_BOUNDS_US};
-use crate::telemetry::{CacheFigures, Snapshot, Telemetry, Timings, UpstreamFigures, http};
+use crate::telemetry::{
+    AuditFigures, CacheFigures, Snapshot, Telemetry, Timings, UpstreamFigures, http,
+};
 
 /// The daemon as its pages see it.
 pub(super) struct State {
@@ -117,8 +119,14 @@ pub(super) fn figures(
             },
             inflight: road.inflight() as u64,
             tcp_connections: connections.load(Relaxed) as u64,
+            audit: audit_figures(&road),
         }
     })
+}
+
+fn audit_figures(road: &Road) -> Option<AuditFigures> {
+    let (ends, left) = road.audit().until().zip(road.audit().left())?;
+    Some(AuditFigures { ends, left })
 }
 
 fn upstream_figures(figures: &upstream::Figures) -> UpstreamFigures {

@@ -22,13 +22,14 @@ pub mod http;
 pub use blocked::{Heading, blocked_text};
 pub use log::install;
 pub use metrics::{
-    CacheFigures, Kind, METRICS, Metric, Snapshot, Timings, UPSTREAM_OUTCOMES, UpstreamFigures,
+    AuditFigures, CacheFigures, Kind, METRICS, Metric, Snapshot, Timings, UPSTREAM_OUTCOMES,
+    UpstreamFigures,
 };
 pub use reloads::{Finding, Live, Watch};
-pub use trail::{Decision, Sighting};
+pub use trail::{Decision, Refusal, Sighting};
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
@@ -46,8 +47,8 @@ use self::querylog::{QueryLog, Tally, is_wanted};
 use self::queue::{Event, Worth};
 use self::reloads::Reloads;
 use self::writer::Handle;
-use crate::answer::{Outcome, Reason};
-use crate::config::{Log, Queries, Sink};
+use crate::answer::{Outcome, Reason, Ruling};
+use crate::config::{Log, Mode, Queries, Sink};
 use crate::matcher::Rule;
 use crate::wire::{Name, Type};
 
@@ -150,7 +151,7 @@ impl Telemetry {
     #[inline]
     pub fn done(&self, done: &Done<'_>) {
         self.shared.figures.count(done);
-        let is_logged = is_wanted(self.queries, done.outcome.reason);
+        let is_logged = is_wanted(self.queries, done.outcome);
         let ledger = &self.shared.writer.ledger;
         let worth = match is_logged || ledger.is_watched() {
             true => Worth::Wanted,
@@ -165,6 +166,13 @@ impl Telemetry {
     /// counted before this call is among it, unless a slow sink holds the writer up for half a second.
     pub fn sightings(&self, wanted: impl Fn(&Sighting) -> bool) -> Vec<Sighting> {
         self.shared.writer.ledger.sightings(wanted)
+    }
+
+    /// The latest names that `client` was refused and would be again, newest first, at most `most`, but for those that
+    /// a search list made. It waits as [`Self::sightings`] does.
+    pub fn refused_to(&self, client: IpAddr, most: usize) -> Vec<Refusal> {
+        let client = client.to_canonical();
+        self.shared.writer.ledger.refused_to(client, most)
     }
 
     /// Decisions as they come, from now on. Who does not keep up loses the oldest, and is told how many.
@@ -215,6 +223,15 @@ impl Telemetry {
         );
     }
 
+    /// An audit has begun, which ends then; or none is, and the policy is enforced.
+    pub fn mode_changed(&self, ends: Option<SystemTime>) {
+        let fields = match ends {
+            Some(ends) => json!({ "mode": Mode::Audit.word(), "ends": reloads::rfc3339(ends) }),
+            None => json!({ "mode": Mode::Enforce.word() }),
+        };
+        self.event("mode.change", fields);
+    }
+
     /// Are changes of the policy file noticed this way?
     pub fn watch(&self, method: Watch, healthy: bool) {
         self.shared.reloads.watch(method, healthy);
@@ -242,6 +259,8 @@ impl Telemetry {
         let mut status = self.shared.reloads.status();
         let snapshot = self.shared.snapshot();
         status["version"] = env!("CARGO_PKG_VERSION").into();
+        status["mode"] = snapshot.mode().word().into();
+        status["audit_ends"] = snapshot.audit.map(|it| reloads::rfc3339(it.ends)).into();
         status["queries"] = self.shared.rulings();
         status["reasons"] = self.shared.reasons();
         status["querylog"] = self.shared.log_status(self.queries != Queries::None);
@@ -356,10 +375,11 @@ impl Shared {
     /// How many queries ended with each ruling.
     fn rulings(&self) -> Value {
         let figures = self.figures.sum();
-        let mut counts = json!({ "allowed": 0, "blocked": 0, "error": 0, "refused": 0 });
-        for reason in Reason::ALL {
-            let count = &mut counts[reason.ruling().word()];
-            *count = (count.as_u64().unwrap_or(0) + figures.ended(reason)).into();
+        let zero = |ruling: Ruling| (ruling.word().to_owned(), 0.into());
+        let mut counts = Value::Object(Ruling::ALL.into_iter().map(zero).collect());
+        for (ruling, ended) in Reason::ALL.into_iter().flat_map(|it| figures.ended(it)) {
+            let count = &mut counts[ruling.word()];
+            *count = (count.as_u64().unwrap_or(0) + ended).into();
         }
         counts
     }
@@ -369,7 +389,10 @@ impl Shared {
     /// How many queries ended for each reason; those that none ended for are left out.
     fn reasons(&self) -> Value {
         let figures = self.figures.sum();
-        let count = |reason: Reason| (reason.word().to_owned(), figures.ended(reason).into());
+        let count = |reason: Reason| {
+            let ended: u64 = figures.ended(reason).iter().map(|(_, ended)| ended).sum();
+            (reason.word().to_owned(), ended.into())
+        };
         let all = Reason::ALL.into_iter().map(count);
         Value::Object(all.filter(|(_, count)| *count != 0).collect())
     }

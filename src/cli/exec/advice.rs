@@ -121,15 +121,15 @@ fn companions(proposal: &Proposal, refusals: &[Refusal]) -> Vec<Companion> {
     items.map(companion).collect()
 }
 
-/// A name that was seen, for the reason that counts.
-pub(super) fn of_sighting(sighting: &Sighting, reason: Reason) -> Observation {
+/// A name that was seen.
+pub(super) fn of_sighting(sighting: &Sighting) -> Observation {
     Observation {
         name: sighting.name,
         types: sighting.kinds.clone(),
         count: sighting.count,
         first_ms: Some(milliseconds(sighting.first)),
         last_ms: Some(milliseconds(sighting.last)),
-        reason: Some(reason),
+        reason: Some(sighting.reason),
         client: Some(sighting.client),
     }
 }
@@ -151,12 +151,13 @@ pub(super) fn of_decision(decision: &Decision) -> Observation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::Ruling;
     use crate::policy::{self, Select};
     use crate::wire::Type;
 
     fn advisor() -> Advisor {
         let allowed = ["github.com", "*.npmjs.org"].map(str::to_owned);
-        let document = super::super::room::policy(&allowed, false);
+        let document = super::super::room::policy(&allowed);
         let read = policy::read("policy.json", document.as_bytes(), &Select::Only);
         let policy = read.expect("a policy").policy;
         let advisor = Advisor::open(&policy, &Config::default());
@@ -206,6 +207,7 @@ mod tests {
             name: it.name,
             kinds: it.types.clone(),
             count: it.count,
+            ruling: Ruling::Blocked,
             reason: it.reason.expect("there is one"),
             note: None,
             asked_as: None,

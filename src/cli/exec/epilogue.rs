@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::{printable, quoted};
 use super::process::Why;
-use crate::answer::Reason;
+use crate::answer::{Reason, Ruling};
 use crate::learn::{Class, Item};
 use crate::policy::Pattern;
 use crate::wire::{Name, Type};
@@ -28,6 +28,8 @@ pub(super) struct Refusal {
     pub(super) kinds: Vec<Type>,
     /// How often.
     pub(super) count: u64,
+    /// Was it refused, or in an audit would it have been?
+    pub(super) ruling: Ruling,
     pub(super) reason: Reason,
     /// What it is to the policy.
     pub(super) note: Option<String>,
@@ -177,22 +179,12 @@ impl Told {
 
     /// For programs, one object.
     pub(super) fn json(&self) -> Value {
-        // The guard holds in an audit too: such names are the policy's, and what they lead to is not.
-        let is_guarded = |reason| matches!(reason, Reason::PrivateAddress | Reason::Qtype);
-        let would = |reason| self.is_audit && !is_guarded(reason);
-        let verdict = |reason| {
-            if would(reason) {
-                "would_block"
-            } else {
-                "blocked"
-            }
-        };
         let refusal = |it: &Refusal| {
             json!({
                 "name": it.name.to_string(),
                 "types": it.kinds.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "count": it.count,
-                "verdict": verdict(it.reason),
+                "verdict": it.ruling.word(),
                 "reason": it.reason.word(),
                 "class": it.class().map(Class::word),
                 "note": Some(it.why()).filter(|it| !it.is_empty()),
@@ -332,6 +324,7 @@ mod tests {
             name: name.parse().expect("a name"),
             kinds: vec![Type::A, Type::AAAA],
             count,
+            ruling: reason.ruling(),
             reason,
             note: note.map(str::to_owned),
             asked_as: None,
@@ -512,11 +505,12 @@ mod tests {
 
     #[test]
     fn audit_and_fail_fast_say_what_they_did() {
-        let audit = Told {
+        let mut audit = Told {
             is_audit: true,
             code: 0,
             ..two()
         };
+        audit.refusals[0].ruling = Ruling::WouldBlock;
         let text = audit.text().expect("two names");
         assert!(
             text.starts_with("namegate: 2 names would have been blocked while this ran (exit 0)\n"),

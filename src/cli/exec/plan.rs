@@ -8,13 +8,14 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, fchown};
 use std::path::Path;
+use std::time::SystemTime;
 
 use super::super::args::ExecArgs;
 use super::super::{accept, configuration, exit, printable, read_policy, talk};
 use super::identity::{self, Identity};
 use super::room::{self, Room};
-use crate::config::{Config, Queries, SearchSuffix, Sink};
-use crate::policy::{Accepted, Pattern, Policy};
+use crate::config::{AUDIT_MAX, Config, Mode, Queries, SearchSuffix, Sink};
+use crate::policy::{Pattern, Policy};
 use crate::telemetry;
 use crate::wire::Name;
 
@@ -30,8 +31,6 @@ pub(super) struct Plan<'a> {
     pub(super) identity: Option<Identity>,
     /// What the command is held to.
     pub(super) policy: Policy,
-    /// With `--audit`: what the policy would have allowed.
-    pub(super) audited: Option<Accepted>,
 }
 
 impl<'a> Plan<'a> {
@@ -48,34 +47,25 @@ impl<'a> Plan<'a> {
         telemetry::install(&config.log);
         let source = match &args.policy {
             Some(_) => read_policy(&config)?,
-            None => room::policy(&allowed(args)?, false).into_bytes(),
+            None => room::policy(&allowed(args)?).into_bytes(),
         };
         let accepted = accept(&config, &source, color)?;
         let room = Room::open().map_err(|error| no_room(&error))?;
         let mut plan = Self {
-            audited: None,
-            policy: accepted.policy.clone(),
+            policy: accepted.policy,
             args,
             room,
             config,
             identity,
         };
-        plan.judge_by(&source, accepted)
-            .map_err(|error| no_room(&error))?;
+        plan.judge_by(&source).map_err(|error| no_room(&error))?;
         plan.make_files().map(|()| plan)
     }
 
-    /// Gives the resolver a policy of its own, which the command cannot edit. In an audit that is one which allows
-    /// every name, and the other is asked afterwards.
-    fn judge_by(&mut self, source: &[u8], accepted: Accepted) -> io::Result<()> {
+    /// Gives the resolver a policy of its own, which the command cannot edit.
+    fn judge_by(&mut self, source: &[u8]) -> io::Result<()> {
         self.config.policy.file = self.room.policy();
-        if !self.args.audit {
-            return fs::write(self.room.policy(), source);
-        }
-        self.audited = Some(accepted);
-        self.config.policy.id.clear();
-        self.config.policy.name.clear();
-        fs::write(self.room.policy(), room::policy(&[], true))
+        fs::write(self.room.policy(), source)
     }
 
     /// Makes the files that are to be written, so that they are the caller's, also behind sudo.
@@ -116,6 +106,11 @@ fn settle(config: &mut Config, args: &ExecArgs) {
         config.policy.id.clear();
         config.policy.name.clear();
     }
+    // Whether this is an audit is said here and now.
+    (config.policy.mode, config.policy.audit_until) = match args.audit {
+        true => (Mode::Audit, Some(SystemTime::now() + AUDIT_MAX)),
+        false => (Mode::Enforce, None),
+    };
     config.metrics.listen = None;
     config.blocked.file = None;
     let searched = searched_by_default().map(SearchSuffix::Name);
