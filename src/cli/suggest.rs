@@ -10,8 +10,8 @@ use std::str;
 
 use serde_json::{Value, json};
 
-use super::args::{Bundles, SuggestArgs, SuggestFormat};
-use super::policy::{NewArgs, Original, create, document, unified};
+use super::args::{SuggestArgs, SuggestFormat};
+use super::policy::{Original, create, document, unified};
 use super::querylog::{Findings, read_log};
 use super::{accept, configuration, exit, fail, printable, quoted, say, talk, talk_of, usage};
 use crate::config::{Config, Flags, SearchSuffix};
@@ -325,13 +325,9 @@ fn typed(args: &SuggestArgs) -> String {
 
 /// A document where there was none. Its times are the log's, so that it depends on nothing else.
 fn fresh(added: &[Pattern], proposal: &Proposal) -> String {
-    let new = NewArgs {
-        name: NEW_NAME.to_owned(),
-        bundles: Bundles::default(),
-        allow: added.iter().map(Pattern::to_string).collect(),
-    };
+    let allowed: Vec<String> = added.iter().map(Pattern::to_string).collect();
     let last_ms = proposal.span_ms.map_or(0, |(_, last)| last);
-    document(&new, last_ms)
+    document(NEW_NAME, &allowed, last_ms)
 }
 
 /// An ending as it is compared.

@@ -152,12 +152,13 @@ pub(super) fn of_decision(decision: &Decision) -> Observation {
 mod tests {
     use super::*;
     use crate::answer::Ruling;
+    use crate::cli::policy::document;
     use crate::policy::{self, Select};
     use crate::wire::Type;
 
     fn advisor() -> Advisor {
         let allowed = ["github.com", "*.npmjs.org"].map(str::to_owned);
-        let document = super::super::room::policy(&allowed);
+        let document = document("test", &allowed, 0);
         let read = policy::read("policy.json", document.as_bytes(), &Select::Only);
         let policy = read.expect("a policy").policy;
         let advisor = Advisor::open(&policy, &Config::default());

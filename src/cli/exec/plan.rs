@@ -11,14 +11,17 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::super::args::ExecArgs;
+use super::super::policy::document;
 use super::super::{accept, configuration, exit, printable, read_policy, talk};
 use super::identity::{self, Identity};
-use super::room::{self, Room};
+use super::room::Room;
 use crate::config::{AUDIT_MAX, Config, Mode, Queries, SearchSuffix, Sink};
 use crate::policy::{Pattern, Policy};
 use crate::telemetry;
 use crate::wire::Name;
 
+/// The name of the policy that flags make.
+const NAME: &str = "exec";
 /// What was asked for is the owner's to read, and the group's.
 const FILE_MODE: u32 = 0o640;
 
@@ -47,7 +50,7 @@ impl<'a> Plan<'a> {
         telemetry::install(&config.log);
         let source = match &args.policy {
             Some(_) => read_policy(&config)?,
-            None => room::policy(&allowed(args)?).into_bytes(),
+            None => document(NAME, &allowed(args)?, 0).into_bytes(),
         };
         let accepted = accept(&config, &source, color)?;
         let room = Room::open().map_err(|error| no_room(&error))?;
