@@ -132,7 +132,7 @@ A log that shows all that is needed has log.queries = \"all\", or \"blocked\" wh
   namegate suggest --log query.jsonl --accept api.example.com --write policy.json";
 
 const EXEC_USAGE: &str = "\
-namegate exec --allow <LIST> [OPTIONS] -- <COMMAND> [ARGS]...
+namegate exec --allow <LIST>|--bundle <LIST> [OPTIONS] -- <COMMAND> [ARGS]...
        namegate exec --policy <FILE> [OPTIONS] -- <COMMAND> [ARGS]...";
 
 const EXEC_HELP: &str = "\
@@ -152,7 +152,8 @@ a shell; 1 when --fail-fast stopped it and it said 0. Before it runs: 2 usage, 6
 66 file missing, 69 no upstream, 71 no free address or no place for its files, 77 no permission,
 78 bad configuration.
 
-  sudo namegate exec --allow 'github.com,*.npmjs.org' -- npm ci
+  sudo namegate exec --allow 'github.com,*.npmjs.org' --fail-fast -- npm ci
+  sudo namegate exec --bundle python -- pip install six
   sudo namegate exec --policy ci.json --audit --report json --report-file seen.json -- make test";
 
 #[derive(Debug, Args)]
@@ -187,7 +188,8 @@ pub(super) struct ExecArgs {
     /// Let every name resolve, for 7 days at most, and tell which would have been blocked
     #[arg(long)]
     pub audit: bool,
-    /// Stop the command, and all it has started, at the first name that is blocked
+    /// Stop the command, and all it has started, at the first name that is blocked and may be why it
+    /// fails: not at telemetry, search lists, reverse lookups and single labels
     #[arg(long, conflicts_with = "audit")]
     pub fail_fast: bool,
     /// Who runs the command, by name or number [default: who called sudo, else who we are]
