@@ -146,6 +146,10 @@ advice() {
     same 'two flags add up' '' "$ERR"
     allowing getent ahosts o1.ingest.sentry.io
     same 'what should stay blocked needs no flag' '' "$(grep 'allow with' <<<"$ERR")"
+    allowing sh -c 'getent ahosts registry.npmjs.org.elsewhere.net; getent ahosts githib.com; getent ahosts dns.google'
+    holds 'an imitation is told as such' "$ERR" '^  registry\.npmjs\.org\.elsewhere\.net .* REVIEW .* made to look like it$'
+    holds 'and a slip' "$ERR" '^  githib\.com .* REVIEW +typo of github\.com\?'
+    same 'what is suspect is not offered to be typed' '' "$(grep 'allow with' <<<"$ERR")"
     exec_ --bundle python,npm -- sh -c 'getent ahosts pypi.org; getent ahosts registry.npmjs.org; getent ahosts npmjs.org'
     holds 'a bundle allows its hosts, and no other' "$ERR" '^namegate: 1 name was blocked'
     allowing sh -c 'getent ahosts blocked.example; sleep 6; exit 1'
