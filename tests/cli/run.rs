@@ -141,7 +141,7 @@ impl Running {
     }
 
     /// A, as this resolver has it.
-    fn ask(&self, name: &str) -> String {
+    pub(super) fn ask(&self, name: &str) -> String {
         self.send(name).answer()
     }
 

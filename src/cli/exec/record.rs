@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast::error::RecvError;
 
-use super::super::explain::kinship_text;
 use super::epilogue::{Hidden, Refusal};
 use crate::answer::{Reason, Ruling};
 use crate::config::Config;
-use crate::daemon::{Daemon, Grants, StartError, compile, reason_denied, search_suffixes};
+use crate::daemon::{
+    Daemon, Grants, StartError, compile, kinship_text, reason_denied, search_suffixes,
+};
 use crate::matcher::{Rules, SearchSuffixes, Verdict};
 use crate::policy::{Accepted, Pattern};
 use crate::telemetry::Sighting;
