@@ -304,7 +304,7 @@ pub(super) struct RunArgs {
     /// Directory of zone files that are answered here [default: /etc/namegate/zones]
     #[arg(long, value_name = "DIR")]
     pub zones: Option<PathBuf>,
-    /// Address of /metrics, /livez, /readyz and /status, or off [default: 127.0.0.1:9953]
+    /// Address of /metrics, /livez, /readyz, /status and the page for a browser, or off [default: 127.0.0.1:9953]
     #[arg(long, value_name = "ADDR|off")]
     pub metrics: Option<String>,
     /// Which queries are logged: all, blocked or none [default: blocked]

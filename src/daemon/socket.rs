@@ -219,6 +219,36 @@ mod tests {
         }
     }
 
+    /// Somebody who looks all the time while it is made, again and again.
+    #[tokio::test]
+    async fn nobody_ever_sees_it_wider_than_its_mode() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("admin.sock");
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let watched = path.clone();
+        let watcher = std::thread::spawn(move || {
+            let (mut seen, mut looks) = (0, 0_u64);
+            while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+                seen |= fs::metadata(&watched).map_or(0, |it| it.permissions().mode() & 0o777);
+                looks += 1;
+            }
+            (seen, looks)
+        });
+        let group = nix::unistd::getgid().to_string();
+        for _ in 0..2000 {
+            let admin = Admin {
+                group: group.clone(),
+                ..admin(&path, 0o640)
+            };
+            let opened = open(&admin).unwrap_or_else(|error| panic!("{error}"));
+            drop(opened);
+        }
+        drop(stop);
+        let (seen, looks) = watcher.join().expect("it only looks");
+        assert!(looks > 100);
+        assert_eq!(seen, 0o640, "{seen:o}");
+    }
+
     #[tokio::test]
     async fn what_a_dead_process_left_is_replaced_and_what_is_served_is_not() {
         let dir = tempfile::tempdir().expect("a directory");

@@ -18,6 +18,7 @@ use crate::support::document;
 struct Served {
     room: Room,
     running: Running,
+    upstream: Upstream,
 }
 
 impl Served {
@@ -33,7 +34,11 @@ impl Served {
             command.env("NAMEGATE_BLOCKED_FILE", room.path("blocked"));
             command.envs(variables.iter().copied());
         });
-        Self { room, running }
+        Self {
+            room,
+            running,
+            upstream,
+        }
     }
 
     /// What a command says to this resolver, and its exit code.
@@ -183,11 +188,10 @@ fn explain_asks_the_resolver_and_tells_what_it_knows() {
     assert!(!told.contains("upstream"), "{told}");
     let told = served.tell("explain --resolve github.com");
     has(&told, &["upstream 192.0.2.7, TTL 60 s, in ", "--- exit 0"]);
+    assert_eq!(served.upstream.asked(), 2, "whatever is cached");
     let told = served.tell("explain --resolve evil.example");
-    assert!(
-        !told.contains("upstream"),
-        "nothing about a blocked name leaves: {told}"
-    );
+    assert!(!told.contains("upstream"), "{told}");
+    assert_eq!(served.upstream.asked(), 2, "nothing about it leaves");
     let live = served.json("explain --resolve github.com");
     hold_to_schema("explain", &live);
     assert_eq!(live["upstream"]["data"][0], "192.0.2.7");
