@@ -236,6 +236,16 @@ async fn what_is_asked_wrongly_is_told_so() {
     assert_eq!(open.ask("GET /status").await.0, 200);
 }
 
+/// The head of a stream, from which on nothing is missed.
+async fn begun(socket: UnixStream) -> (String, BufReader<UnixStream>) {
+    let mut lines = BufReader::new(socket);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        lines.read_line(&mut head).await.expect("a head");
+    }
+    (head, lines)
+}
+
 /// The lines of JSON that a stream sends, without the lengths of its chunks and what shows that it lives.
 async fn event(lines: &mut BufReader<UnixStream>) -> io::Result<Value> {
     loop {
@@ -256,11 +266,7 @@ async fn decisions_come_as_they_are_made_and_only_those_that_are_wanted() {
     let socket = open
         .connect("GET /v1/events?blocked=1&name=*.example")
         .await;
-    let mut lines = BufReader::new(socket);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        lines.read_line(&mut head).await.expect("a head");
-    }
+    let (head, mut lines) = begun(socket).await;
     assert!(head.contains("transfer-encoding: chunked"), "{head}");
     for (asked, reason) in [
         ("example", Reason::NotListed),
@@ -281,7 +287,7 @@ async fn decisions_come_as_they_are_made_and_only_those_that_are_wanted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_reads_too_slowly_is_told_how_many_he_has_lost() {
     let open = Open::new();
-    let socket = open.connect("GET /v1/events").await;
+    let (_, lines) = begun(open.connect("GET /v1/events").await).await;
     let evil = name("evil.example");
     const ASKED: u64 = 60_000;
     for _ in 0..ASKED / 100 {
@@ -290,9 +296,17 @@ async fn who_reads_too_slowly_is_told_how_many_he_has_lost() {
         }
         open.telemetry.catch_up();
     }
-    let mut lines = BufReader::new(socket);
+    let counted = count(lines, ASKED);
+    let counted = tokio::time::timeout(PATIENCE, counted).await;
+    let (shown, lost) = counted.expect("every decision is shown or told to be lost");
+    assert!(shown > 0 && lost > 0, "{shown} shown, {lost} lost");
+    assert_eq!(shown + lost, ASKED);
+}
+
+/// Reads until so many were shown or lost.
+async fn count(mut lines: BufReader<UnixStream>, all: u64) -> (u64, u64) {
     let (mut shown, mut lost) = (0, 0);
-    while shown + lost < ASKED {
+    while shown + lost < all {
         let event = event(&mut lines).await.expect("an event");
         match event["event"].as_str() {
             Some("lost") => {
@@ -302,8 +316,7 @@ async fn who_reads_too_slowly_is_told_how_many_he_has_lost() {
             _ => shown += 1,
         }
     }
-    assert!(shown > 0 && lost > 0, "{shown} shown, {lost} lost");
-    assert_eq!(shown + lost, ASKED);
+    (shown, lost)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -115,3 +115,31 @@ impl Admin for State {
         flushed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_waits_for_the_answer_to_his_own_poke() {
+        let waiting = Waiting::new(Poke::default());
+        let (mut first, mut second) = (Box::pin(waiting.ask()), Box::pin(waiting.ask()));
+        let is_pending = |judged: Option<Judged>| assert_eq!(judged, None);
+        is_pending(by_now(&mut first).await);
+        is_pending(by_now(&mut second).await);
+        waiting.tell(1, &Ok(json!("one")));
+        assert_eq!(by_now(&mut first).await, Some(Ok(json!("one"))));
+        is_pending(by_now(&mut second).await);
+        waiting.tell(2, &Err(json!("two")));
+        assert_eq!(by_now(&mut second).await, Some(Err(json!("two"))));
+    }
+
+    /// What a future has come to by now.
+    async fn by_now<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            done = future => Some(done),
+            () = std::future::ready(()) => None,
+        }
+    }
+}

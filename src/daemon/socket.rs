@@ -4,7 +4,7 @@
 //! it is to have, not for a moment and whatever the umask. What a process that
 //! has died left behind is replaced; a socket that somebody serves is not.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, lchown};
@@ -26,8 +26,9 @@ use crate::config::{ADMIN_SOCKET, Admin};
 
 /// Connections that wait to be taken.
 const BACKLOG: i32 = 64;
-/// What the owner alone may do.
+/// What the owner alone may do, and what all may.
 const OWNERS: u32 = 0o700;
+const ALL: u32 = 0o777;
 
 /// The file of a socket that is ours; dropped, it is gone.
 pub(super) struct SocketFile {
@@ -59,6 +60,8 @@ enum Trouble {
     Io(io::Error),
     Served(Option<String>),
     Other(&'static str),
+    /// It is there, and cannot have the group or the mode it is to have.
+    Rights(io::Error),
     NoGroup(String),
 }
 
@@ -77,7 +80,7 @@ impl From<Errno> for Trouble {
 impl Trouble {
     fn at(self, path: &Path) -> StartError {
         let (error, owner) = match self {
-            Self::Io(error) => (error, None),
+            Self::Io(error) | Self::Rights(error) => (error, None),
             Self::Served(owner) => (Errno::EADDRINUSE.into(), owner),
             Self::Other(what) => (io::Error::new(io::ErrorKind::AlreadyExists, what), None),
             Self::NoGroup(group) => {
@@ -112,14 +115,22 @@ fn open_at(path: &Path, admin: &Admin) -> Result<(UnixListener, SocketFile), Tro
         path: path.to_owned(),
         identity: (made.dev(), made.ino()),
     };
-    if group.is_some() {
-        lchown(path, None, group)?;
-    }
-    let mode = Mode::from_bits_truncate(admin.mode);
-    fchmodat(AT_FDCWD, path, mode, FchmodatFlags::NoFollowSymlink)?;
+    give_rights(path, &made, group, admin.mode).map_err(Trouble::Rights)?;
     listen(&socket, Backlog::new(BACKLOG)?)?;
     let listener = UnixListener::from_std(net::UnixListener::from(socket))?;
     Ok((listener, file))
+}
+
+/// Gives the file its group and then its mode, where it has not got them yet.
+fn give_rights(path: &Path, made: &Metadata, group: Option<u32>, mode: u32) -> io::Result<()> {
+    if group.is_some_and(|it| it != made.gid()) {
+        lchown(path, None, group)?;
+    }
+    if mode != made.mode() & ALL {
+        let mode = Mode::from_bits_truncate(mode);
+        fchmodat(AT_FDCWD, path, mode, FchmodatFlags::NoFollowSymlink)?;
+    }
+    Ok(())
 }
 
 fn new_socket() -> Result<OwnedFd, Errno> {
