@@ -7,6 +7,7 @@
 //! * [`policy`]: what the account says.
 //! * [`matcher`]: the policy compiled; may this name resolve, and why.
 //! * [`answer`]: the desks that answer, and what they did as a value.
+//! * [`learn`]: what was asked, turned into a proposal for the policy.
 //! * [`front`]: sockets; octets in, octets out.
 //! * [`telemetry`]: outcomes as counters, log lines and pages.
 //! * [`daemon`]: the corridor; carries each query through the rooms, reloads, stops.
@@ -21,6 +22,8 @@ pub mod policy;
 pub mod matcher;
 
 pub mod answer;
+
+pub mod learn;
 
 pub mod front;
 

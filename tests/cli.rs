@@ -5,12 +5,14 @@
 //! `BLESS=1` writes those anew. Traffic stays on loopback.
 
 mod admin;
+mod audit;
 mod demo;
 mod doctor;
 mod generate;
 mod policy;
 mod read;
 mod run;
+mod suggest;
 mod supervisor;
 
 use std::fs;

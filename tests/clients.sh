@@ -144,6 +144,7 @@ plain_box() {
     with_node
     with_git
     with_apt
+    explained
 }
 
 # says LABEL PATTERN COMMAND...: the client ends before it counts as hanging, and what it says has a match.
@@ -202,6 +203,29 @@ with_node() {
     says 'node fetch: a blocked name' '^ENOTFOUND$' node clients/lookup.js fetch http://blocked.example/
 }
 
+# explained: why a name is blocked, what was blocked lately, and by which policy, asked for with what there is in a box.
+explained() {
+    local zone=namegate.internal verdict="verdict=blocked reason=not_listed policy='box' generation=1"
+    local help='exactly this name: blocked\.example' lately='blocked\.example x[0-9]+ not_listed' digest
+    digest=$(sha256sum <"$T/policy.json" | cut -d ' ' -f 1)
+    says 'dig +short: why a name is blocked' "^\"$verdict\"\$" dig +short TXT "blocked.example.why.$zone"
+    says 'dig +short: what to ask for' "$help\"\$" dig +short TXT "blocked.example.why.$zone"
+    says 'dig +short: what was blocked lately' "^\"$lately" dig +short TXT "last.$zone"
+    says 'dig +short: which policy' "policy='box' generation=1 mode=enforce sha256=$digest\"\$" dig +short TXT "$zone"
+    says 'nslookup: why a name is blocked' "text = \"$verdict\"\$" nslookup -type=txt "blocked.example.why.$zone"
+    if have busybox 'busybox nslookup'; then
+        local ask=(busybox nslookup -type=txt)
+        says 'busybox nslookup: why a name is blocked' "text = \"$verdict\"\$" "${ask[@]}" "blocked.example.why.$zone"
+        says 'busybox nslookup: what to ask for' "$help\"\$" "${ask[@]}" "blocked.example.why.$zone"
+        says 'busybox nslookup: what was blocked lately' "text = \"$lately" "${ask[@]}" "last.$zone"
+        says 'busybox nslookup: which policy' "sha256=$digest\"\$" "${ask[@]}" "$zone"
+    fi
+    have node 'node resolveTxt' || return 0
+    says 'node resolveTxt: why a name is blocked' "^ok $verdict\$" node clients/lookup.js texts "blocked.example.why.$zone"
+    says 'node resolveTxt: what to ask for' "$help\$" node clients/lookup.js texts "blocked.example.why.$zone"
+    says 'node resolveTxt: what was blocked lately' "^$lately" node clients/lookup.js texts "last.$zone"
+}
+
 with_git() {
     have git git || return 0
     says 'git ls-remote: an allowed name' 'refs/heads/main' git ls-remote http://git.allowed.example/repo.git
@@ -236,6 +260,7 @@ pod() {
         says "in a pod, $libc: a name under a wildcard" "^ok $WEB4\$" "$T/lookup-$libc" only4.allowed.example
         says "in a pod, $libc: a blocked name" '^noname$' "$T/lookup-$libc" blocked.example
     done
+    says 'in a pod, nslookup: why a name is blocked' 'verdict=blocked' nslookup -type=txt blocked.example.why.namegate.internal
     says 'in a pod, python: an allowed name' "^ok .*$WEB4" "$PYTHON" clients/lookup.py addresses allowed.example
     says 'in a pod, python: a blocked name' '^noname$' "$PYTHON" clients/lookup.py addresses blocked.example
 }

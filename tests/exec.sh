@@ -322,6 +322,13 @@ audit() {
     exec_ --audit --allow allowed.example --report json -- getent ahosts blocked.example
     same 'audit: in the report' 'audit blocked.example would_block not_listed' \
         "$(json "$ERR" 'it["mode"], b["name"], b["verdict"], b["reason"]')"
+    exec_ --audit --allow allowed.example --log "$T/audit.log" -- sh -c 'getent ahosts allowed.example; getent ahosts blocked.example'
+    same 'audit: in the log, name by name' 'allowed.example:allowed:NOERROR blocked.example:would_block:NOERROR' "$("$PYTHON" -c '
+import json, sys
+records = [json.loads(line) for line in open(sys.argv[1])]
+print(*sorted({":".join((r["name"], r["verdict"], r["rcode"])) for r in records if r["event"] == "dns.query"}))' "$T/audit.log")"
+    NAMEGATE_MODE=audit NAMEGATE_POLICY_AUDIT_UNTIL=$(date -u -d +1hour +%Y-%m-%dT%H:%M:%SZ) allowing getent ahosts blocked.example
+    same 'audit: only where exec is told' 2 "$CODE"
     exec_ --audit --fail-fast --allow allowed.example -- true
     same 'audit and fail-fast exclude each other' 2 "$CODE"
 }

@@ -14,6 +14,7 @@ mod deploy;
 mod docs;
 mod front;
 mod fuzz;
+mod learn;
 mod model;
 mod readme;
 mod schema;

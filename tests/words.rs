@@ -1,4 +1,4 @@
-//! One word for one reason, wherever it is said: EDE, trail, log, metrics, status, text, JSON, command line.
+//! One word for one reason, wherever it is said: EDE, TXT, trail, log, metrics, status, text, JSON, command line.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,9 +10,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use namegate::answer::{Desk, Outcome, Reason, Ruling};
 use namegate::config::{self, Config, Queries, Sink};
+use namegate::daemon::{Audit, Road};
 use namegate::front::{Client, Road as _, Step, Transport};
 use namegate::telemetry::{self, Done, Heading, Telemetry, blocked_text};
-use namegate::wire::{MESSAGE_OCTETS_MAX, Message, Name, Type};
+use namegate::wire::{MESSAGE_OCTETS_MAX, Message, Name, Record, Section, Type};
 use serde_json::Value;
 
 use crate::support::{OneAddress, document, live_of, query, road_told};
@@ -132,7 +133,8 @@ fn the_published_schema_has_every_word_and_no_other() {
             .collect()
     };
     assert_eq!(words("reason"), all(Reason::word));
-    assert_eq!(words("verdict"), all(|it| it.ruling().word()));
+    let rulings = Ruling::ALL.map(|it| it.word().to_owned());
+    assert_eq!(words("verdict"), BTreeSet::from(rulings));
 }
 
 /// A policy, a question, and what it comes to.
@@ -141,6 +143,8 @@ struct Case {
     name: &'static str,
     kind: &'static str,
     reason: Reason,
+    /// What TXT says of the name, which the type asked for plays no part in.
+    txt: Reason,
     /// What the extended error's text begins with, where there is one.
     ede: Option<&'static str>,
 }
@@ -159,6 +163,12 @@ fn cases() -> Vec<Case> {
         name,
         kind,
         reason,
+        // What goes by the type asked for is not told of the name.
+        txt: if matches!(reason, Reason::Any | Reason::Qtype) {
+            Reason::Exact
+        } else {
+            reason
+        },
         ede,
     };
     let all = listed.replace(r#""allow_all":false"#, r#""allow_all":true"#);
@@ -181,6 +191,7 @@ fn cases() -> Vec<Case> {
         ),
         with(&listed, "github.com", "ANY", Reason::Any, None),
         with(&listed, "localhost", "A", Reason::SpecialUse, None),
+        with(&all, "x.why.namegate.internal", "TXT", Reason::Local, None),
         with(
             &listed,
             "evil.example",
@@ -235,6 +246,12 @@ async fn the_server_and_explain_say_the_same_word() {
             (case.reason, case.ede.map(str::to_owned)),
             "{about}"
         );
+        let (verdict, reason) = (case.txt.ruling().word(), case.txt.word());
+        let told = told(&case).await;
+        assert!(
+            told[0].starts_with(&format!("verdict={verdict} reason={reason} policy=")),
+            "{about}: {told:?}"
+        );
         let (json, text) = explained(&case);
         let json: Value = serde_json::from_str(&json).expect("JSON");
         assert_eq!(json["reason"], case.reason.word(), "{about}");
@@ -244,22 +261,29 @@ async fn the_server_and_explain_say_the_same_word() {
     }
 }
 
+#[tokio::test]
+async fn the_pages_show_what_is_told() {
+    let contact = format!("{CONFIG}blocked.contact = \"#platform-net\"\n");
+    let config = config::read("config.toml", &contact).expect("a configuration");
+    let policy = document(&["github.com", "*.npmjs.org"]).replace("test", "ci");
+    let telemetry = Arc::new(Telemetry::open(&config.log).expect("opened"));
+    let live = live_of(&config, &policy);
+    let road = road_told(&config, live, Arc::new(OneAddress), telemetry);
+    for (page, name) in [
+        (include_str!("../README.md"), "npmjs.org"),
+        (include_str!("../docs/BLOCKED.md"), "pypi.org"),
+    ] {
+        let texts = told_by(&road, name).await;
+        let texts: String = texts.iter().map(|it| format!("\"{it}\"\n")).collect();
+        let asked = format!("$ dig +short TXT {name}.why.namegate.internal\n{texts}```");
+        assert!(page.contains(&asked), "no page shows\n{asked}");
+    }
+}
+
 /// The reason that the trail has, and as much of the extended error's text as the case tells.
 async fn answered(case: &Case) -> (Reason, Option<String>) {
-    let config = config::read("config.toml", CONFIG).expect("a configuration");
-    let telemetry = Arc::new(Telemetry::open(&config.log).expect("opened"));
-    let live = live_of(&config, &case.policy);
-    let road = road_told(&config, live, Arc::new(OneAddress), telemetry.clone());
-    let client = Client {
-        address: SocketAddr::from(([127, 0, 0, 1], 40_000)),
-        transport: Transport::Udp,
-    };
-    let octets = query(case.name, case.kind.parse().expect("a type"), true);
-    let mut out = Vec::with_capacity(MESSAGE_OCTETS_MAX);
-    if let Step::Later(pending) = road.answer_now(&octets, &client, Instant::now(), &mut out) {
-        let ready = road.answer_later(pending).await;
-        road.finish(ready, &mut out);
-    }
+    let (telemetry, road) = road_of(case);
+    let out = asked_of(&road, case.name, case.kind).await;
     let reply = Message::read(&out).expect("a reply");
     let text = reply
         .ede()
@@ -268,6 +292,127 @@ async fn answered(case: &Case) -> (Reason, Option<String>) {
     let seen = telemetry.sightings(|_| true);
     assert_eq!(seen.len(), 1, "{}", case.name);
     (seen[0].reason, text)
+}
+
+/// What those in the box are told of the name, a text a record.
+async fn told(case: &Case) -> Vec<String> {
+    let (_, road) = road_of(case);
+    told_by(&road, case.name).await
+}
+
+async fn told_by(road: &Arc<Road>, name: &str) -> Vec<String> {
+    let out = asked_of(road, &format!("{name}.why.namegate.internal"), "TXT").await;
+    let reply = Message::read(&out).expect("a reply");
+    let text = |record: Record<'_>| String::from_utf8_lossy(&record.data()[1..]).into_owned();
+    reply.records(Section::Answer).map(text).collect()
+}
+
+fn road_of(case: &Case) -> (Arc<Telemetry>, Arc<Road>) {
+    let config = config::read("config.toml", CONFIG).expect("a configuration");
+    let telemetry = Arc::new(Telemetry::open(&config.log).expect("opened"));
+    let live = live_of(&config, &case.policy);
+    let road = road_told(&config, live, Arc::new(OneAddress), telemetry.clone());
+    (telemetry, road)
+}
+
+/// The reply to a question.
+async fn asked_of(road: &Arc<Road>, name: &str, kind: &str) -> Vec<u8> {
+    let client = Client {
+        address: SocketAddr::from(([127, 0, 0, 1], 40_000)),
+        transport: Transport::Udp,
+    };
+    let octets = query(name, kind.parse().expect("a type"), true);
+    let mut out = Vec::with_capacity(MESSAGE_OCTETS_MAX);
+    if let Step::Later(pending) = road.answer_now(&octets, &client, Instant::now(), &mut out) {
+        let ready = road.answer_later(pending).await;
+        road.finish(ready, &mut out);
+    }
+    out
+}
+
+#[tokio::test]
+async fn an_audit_says_the_word_of_what_it_lets_pass() {
+    for case in cases() {
+        let would_block = matches!(
+            case.reason,
+            Reason::NotListed | Reason::DenyAll | Reason::SearchSuffix
+        );
+        let told = audited(&case).await;
+        let expected = case.reason.word();
+        if !would_block {
+            assert_eq!(
+                (told.ruling, told.reason),
+                (case.reason.ruling(), expected.into()),
+                "{}",
+                case.name
+            );
+            continue;
+        }
+        assert_eq!(told.ruling, Ruling::WouldBlock, "{}", case.name);
+        assert_eq!(told.reason, expected);
+        assert_eq!(
+            told.ede,
+            Some(format!("audit: would be blocked: {expected}"))
+        );
+        let line = format!(
+            r#"namegate_responses_total{{verdict="would_block",reason="{expected}",rcode="NOERROR"}} 1"#
+        );
+        assert!(told.page.lines().any(|it| it == line), "{}", told.page);
+        assert_eq!(told.status["queries"]["would_block"], 1, "{}", told.status);
+        assert_eq!(told.status["queries"]["blocked"], 0);
+        assert_eq!(told.status["reasons"][expected], 1);
+        let record = (&told.record["verdict"], &told.record["reason"]);
+        assert_eq!(record, (&"would_block".into(), &expected.into()));
+        assert_eq!(told.record["rcode"], "NOERROR");
+        assert_eq!(told.record["source"], "upstream");
+        let txt = format!("verdict=would_block reason={expected} ");
+        assert!(told.texts[0].starts_with(&txt), "{:?}", told.texts);
+    }
+}
+
+/// What is told of a question in an audit, everywhere.
+struct Audited {
+    ruling: Ruling,
+    reason: String,
+    ede: Option<String>,
+    page: String,
+    status: Value,
+    /// Of the query log, which holds what is blocked, by default.
+    record: Value,
+    /// Those in the box.
+    texts: Vec<String>,
+}
+
+async fn audited(case: &Case) -> Audited {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("queries.log");
+    let mut config = config::read("config.toml", CONFIG).expect("a configuration");
+    (config.log.queries, config.log.sink) = (Queries::Blocked, Sink::File(file.clone()));
+    let telemetry = Arc::new(Telemetry::open(&config.log).expect("opened"));
+    let live = live_of(&config, &case.policy);
+    let road = road_told(&config, live, Arc::new(OneAddress), telemetry.clone());
+    let road = Arc::into_inner(road).expect("nobody else has it");
+    let an_hour = || Duration::from_secs(3600);
+    let road = Arc::new(road.audited(Audit::lasting(SystemTime::now() + an_hour(), an_hour)));
+    let reply = asked_of(&road, case.name, case.kind).await;
+    let ede = Message::read(&reply).expect("a reply").ede();
+    let seen = telemetry.sightings(|_| true).remove(0);
+    let told = Audited {
+        ruling: seen.ruling,
+        reason: seen.reason.to_string(),
+        ede: ede.map(|it| String::from_utf8_lossy(it.text).into_owned()),
+        page: telemetry.metrics(),
+        status: telemetry.status(),
+        record: Value::Null,
+        texts: told_by(&road, case.name).await,
+    };
+    telemetry.close();
+    let mut records = records(&file);
+    records.retain(|it| it["event"] == "dns.query");
+    Audited {
+        record: records.pop().unwrap_or_default(),
+        ..told
+    }
 }
 
 /// What `explain` says, as JSON and as text.

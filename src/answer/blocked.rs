@@ -83,7 +83,8 @@ impl Blocked {
             Why::NotListed | Why::DenyAll | Why::BadLabel => &self.text,
             Why::SearchSuffix => &self.search_text,
         };
-        self.write(query, rcode, owner_at, text, room, out);
+        let soa_at = (Section::Authority, owner_at);
+        self.write(query, rcode, soa_at, Some(text), room, out);
         rcode
     }
 
@@ -100,16 +101,37 @@ impl Blocked {
             .starts()
             .nth(1)
             .unwrap_or(query.name().octets().len() - 1);
-        self.write(query, Rcode::NOERROR, parent_at, why.as_bytes(), room, out);
+        let soa_at = (Section::Authority, parent_at);
+        let why = Some(why.as_bytes());
+        self.write(query, Rcode::NOERROR, soa_at, why, room, out);
         Rcode::NOERROR
+    }
+
+    /// Writes that there is nothing of this name or type in the zone of ours that begins at octet `apex_at` of the
+    /// name, but for its SOA. No policy is behind that, so it has no extended error.
+    pub fn nothing(
+        &self,
+        query: &Query<'_>,
+        rcode: Rcode,
+        apex_at: usize,
+        room: Room,
+        out: &mut Vec<u8>,
+    ) -> Rcode {
+        let is_soa = apex_at == 0 && query.kind() == Type::SOA;
+        let section = match is_soa {
+            true => Section::Answer,
+            false => Section::Authority,
+        };
+        self.write(query, rcode, (section, apex_at), None, room, out);
+        rcode
     }
 
     fn write(
         &self,
         query: &Query<'_>,
         rcode: Rcode,
-        owner_at: usize,
-        text: &[u8],
+        (section, owner_at): (Section, usize),
+        text: Option<&[u8]>,
         room: Room,
         out: &mut Vec<u8>,
     ) {
@@ -119,21 +141,29 @@ impl Blocked {
             authentic: false,
         };
         reply(query, head, out)
-            .record(
-                Section::Authority,
-                owner_at,
-                Type::SOA,
-                self.ttl_s,
-                &self.soa,
-            )
+            .record(section, owner_at, Type::SOA, self.ttl_s, &self.soa)
             .finish(
-                Some(Ede {
+                text.map(|text| Ede {
                     code: Ede::BLOCKED,
                     text,
                 }),
                 room.payload,
                 room.limit,
             );
+    }
+}
+
+/// What an audit says with the answer to a name that it lets pass (RFC 8914 §4.1).
+pub fn would_deny(why: Why) -> Ede<'static> {
+    let text: &[u8] = match why {
+        Why::NotListed => b"audit: would be blocked: not_listed",
+        Why::DenyAll => b"audit: would be blocked: deny_all",
+        Why::BadLabel => b"audit: would be blocked: bad_label",
+        Why::SearchSuffix => b"audit: would be blocked: search_suffix",
+    };
+    Ede {
+        code: Ede::OTHER,
+        text,
     }
 }
 

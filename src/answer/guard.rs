@@ -241,7 +241,7 @@ impl Trail {
             return Ok(0);
         };
         if kind == self.kind {
-            return self.keep_wanted(message, &set, ttl_s);
+            return self.keep_wanted(message, &owner, &set, ttl_s);
         }
         self.keep(Section::Answer, &set.iter().collect::<Vec<_>>(), ttl_s)?;
         self.keep_signatures(message, Section::Answer, owner, kind)?;
@@ -252,6 +252,7 @@ impl Trail {
     fn keep_wanted(
         &mut self,
         message: &Message<'_>,
+        owner: &Name,
         set: &[Record<'_>],
         ttl_s: u32,
     ) -> Result<usize, Astray> {
@@ -281,8 +282,7 @@ impl Trail {
             }
             self.left += 1;
         }
-        let owner = set[0].owner();
-        for signature in self.signatures(message, Section::Answer, owner, self.kind) {
+        for signature in self.signatures(message, Section::Answer, *owner, self.kind) {
             let ttl_s = self.cap(signature.ttl_s);
             self.said.push(Section::Answer, &signature, ttl_s)?;
             if let Some(guarded) = self.guarded.as_mut().filter(|_| !altered) {

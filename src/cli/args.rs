@@ -10,6 +10,7 @@ use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use super::generate::GenCommand;
 use super::policy::PolicyCommand;
 use crate::config::Flags;
+use crate::policy::Pattern;
 
 /// A DNS resolver for devboxes that answers only the names a network policy allows
 ///
@@ -101,6 +102,14 @@ Examples:
     /// nothing, runs as any user, and says what that user cannot see. Exit codes: 0 nothing fails, 1 something does,
     /// 78 the configuration is refused.
     Doctor(DoctorArgs),
+    /// Turn observed lookups into a proposal for the policy
+    ///
+    /// Reads query logs, holds what was asked against the policy, and says what to add, what to look at, and what
+    /// to keep blocked. Nothing is written without --write, and nothing is added that is not a host of a known tool
+    /// or accepted by name. Exit codes: 0 done, 2 usage, 65 the
+    /// policy is refused, 66 a file is missing, 71 it changed meanwhile or cannot be written, 77 no permission, 78 the configuration is refused.
+    #[command(after_help = SUGGEST_HELP)]
+    Suggest(SuggestArgs),
     /// Work with policy documents
     Policy {
         #[command(subcommand)]
@@ -139,8 +148,18 @@ A policy that changes counts from the next query on. SIGHUP looks at policy and 
 opens the query log anew; SIGTERM and SIGINT answer what is on its way and stop, a second one does
 not wait.
 
+An audit finds out what a policy lacks: every name resolves, and those that would be blocked are
+told, as would_block. --audit-for is for a start by hand; where something starts it again, say when
+the audit ends: policy.audit_until.
+
   namegate run --policy policy.json --listen 127.0.0.1:1053 --upstream udp://10.0.0.2
   dig @127.0.0.1 -p 1053 github.com";
+
+const SUGGEST_HELP: &str = "\
+A log that shows all that is needed has log.queries = \"all\", or \"blocked\" while the policy is in force.
+
+  namegate suggest --log query.jsonl --policy policy.json
+  namegate suggest --log query.jsonl --accept api.example.com --write policy.json";
 
 const EXEC_USAGE: &str = "\
 namegate exec --allow <LIST> [OPTIONS] -- <COMMAND> [ARGS]...
@@ -193,7 +212,7 @@ pub(super) struct ExecArgs {
     /// Resolver to ask: system, udp://ADDR or tcp://ADDR; may be repeated [default: system]
     #[arg(long, value_name = "URL")]
     pub upstream: Vec<String>,
-    /// Let every name resolve, and tell which would have been blocked
+    /// Let every name resolve, for 7 days at most, and tell which would have been blocked
     #[arg(long)]
     pub audit: bool,
     /// Stop the command, and all it has started, at the first name that is blocked
@@ -310,6 +329,13 @@ pub(super) struct RunArgs {
     /// Which queries are logged: all, blocked or none [default: blocked]
     #[arg(long, value_name = "WHICH")]
     pub log_queries: Option<String>,
+    /// What becomes of names that the policy does not allow: enforce, or audit, which lets them resolve
+    /// and tells [default: enforce]
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<String>,
+    /// With --mode audit: for how long, 1m to 7d, counted from this start; then it enforces by itself
+    #[arg(long, value_name = "TIME", requires = "mode")]
+    pub audit_for: Option<String>,
 }
 
 impl RunArgs {
@@ -320,6 +346,8 @@ impl RunArgs {
             zones: self.zones.clone(),
             metrics: self.metrics.clone(),
             log_queries: self.log_queries.clone(),
+            mode: self.mode.clone(),
+            audit_for: self.audit_for.clone(),
             ..self.files.flags()
         }
     }
@@ -486,6 +514,44 @@ pub(super) enum CacheCommand {
     Flush(Link),
 }
 
+/// What a proposal is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum SuggestFormat {
+    /// For people
+    Text,
+    /// For programs, one object
+    Json,
+    /// The whole policy with what is added
+    Policy,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SuggestArgs {
+    /// Query log to read, JSON Lines; - is standard input; may be repeated
+    #[arg(long, value_name = "FILE", required = true)]
+    pub log: Vec<PathBuf>,
+    #[command(flatten)]
+    pub files: Files,
+    /// Only names that were asked for in the last part of the log: 2h, 30m
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub since: Option<Duration>,
+    /// Ending of the boxes' search list; may be repeated
+    #[arg(long, value_name = "SUFFIX")]
+    pub search: Vec<String>,
+    /// Names under REVIEW that are to be added all the same
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = pattern)]
+    pub accept: Vec<Pattern>,
+    /// Show every name, hidden ones too
+    #[arg(long)]
+    pub all: bool,
+    /// What the proposal is written as
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub format: SuggestFormat,
+    /// Show the difference and put the whole policy into FILE, which is also the policy to begin with
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
     #[command(flatten)]
@@ -496,4 +562,8 @@ pub(super) struct DoctorArgs {
     /// What the findings are written as
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     pub format: Format,
+}
+
+fn pattern(text: &str) -> Result<Pattern, String> {
+    Pattern::parse(text).map_err(|flaw| flaw.to_string())
 }

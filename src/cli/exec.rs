@@ -59,7 +59,7 @@ async fn carry_out(plan: &mut Plan<'_>) -> Result<u8, StartError> {
     };
     let resolver = daemon.addresses()[0].ip();
     plan.room.point_at(resolver).map_err(StartError::Io)?;
-    let record = Record::open(&daemon, plan.audited.as_ref(), &plan.config)?;
+    let record = Record::open(&daemon);
     let process = Process::start(ears, &plan.room, plan.identity.as_ref(), &args.command);
     let process = process.map_err(StartError::Io)?;
     let end = if args.fail_fast {
@@ -72,7 +72,6 @@ async fn carry_out(plan: &mut Plan<'_>) -> Result<u8, StartError> {
     if !matches!(end, End::NotRun(_)) {
         tell(args, &told(args, end, code, &record));
     }
-    drop(record);
     daemon.stop().await;
     Ok(code)
 }

@@ -15,6 +15,7 @@ mod policy;
 mod reload;
 mod run;
 mod status;
+mod suggest;
 mod tail;
 
 use std::io::{self, IsTerminal, Write};
@@ -64,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::status(args),
         Command::Blocked(args) => blocked::blocked(args),
         Command::Tail(args) => tail::tail(args),
+        Command::Suggest(args) => suggest::suggest(args, cli.color),
         Command::Doctor(args) => doctor::doctor(args, cli.color),
         Command::Policy { command } => policy::run(command, cli.color),
         Command::Reload(args) => reload::reload(args),

@@ -43,7 +43,7 @@ fn shown(args: &StatusArgs) -> Result<u8, u8> {
 fn text(status: &Value, now: SystemTime) -> String {
     let rows = [
         ("policy", policy(&status["policy"], now)),
-        ("mode", word(&status["mode"], "enforce")),
+        ("mode", mode(status)),
         ("watch", watch(&status["watch"])),
         ("listen", texts(&status["listen"]).join("  ")),
         ("upstream", upstreams(&status["upstreams"])),
@@ -79,6 +79,14 @@ fn policy(policy: &Value, now: SystemTime) -> String {
     )
 }
 
+fn mode(status: &Value) -> String {
+    let mode = word(&status["mode"], "enforce");
+    match status["audit_ends"].as_str() {
+        Some(ends) => format!("{mode}  until {}: NOTHING IS ENFORCED", printable(ends)),
+        None => mode,
+    }
+}
+
 fn watch(watch: &Value) -> String {
     let ways = ["inotify", "poll"].into_iter().filter_map(|way| {
         Some(match watch[way].as_bool()? {
@@ -108,12 +116,16 @@ fn upstreams(upstreams: &Value) -> String {
 }
 
 fn queries(status: &Value, now: SystemTime) -> String {
-    let counts = &status["queries"];
-    let count = |it: &str| number(&counts[it]);
-    let [allowed, blocked, errors, refused] = ["allowed", "blocked", "error", "refused"].map(count);
+    let count = |it: &str| number(&status["queries"][it]);
+    let kinds = ["allowed", "blocked", "would_block", "error", "refused"];
+    let [allowed, blocked, passed, errors, refused] = kinds.map(count);
+    let audited = match passed {
+        0 => String::new(),
+        _ => format!("{passed} would be blocked, "),
+    };
     format!(
-        "{} in {}: {allowed} allowed ({} cached), {blocked} blocked ({} search suffix), {errors} errors, {refused} refused",
-        allowed + blocked + errors + refused,
+        "{} in {}: {allowed} allowed ({} cached), {blocked} blocked ({} search suffix), {audited}{errors} errors, {refused} refused",
+        allowed + blocked + passed + errors + refused,
         ago(&status["started_at"], now),
         number(&status["cache"]["hits"]),
         number(&status["reasons"]["search_suffix"]),

@@ -31,6 +31,10 @@ pub struct Flags {
     pub log_queries: Option<String>,
     /// `--socket PATH`, of the commands that ask a running daemon.
     pub socket: Option<PathBuf>,
+    /// `--mode enforce`, or `audit`.
+    pub mode: Option<String>,
+    /// `--audit-for TIME`: from now. No key says this: each restart would begin anew.
+    pub audit_for: Option<String>,
 }
 
 impl Flags {
@@ -43,6 +47,7 @@ impl Flags {
                 "policy.name",
                 word("--policy-name", self.policy_name.as_ref()),
             ),
+            ("policy.mode", word("--mode", self.mode.as_ref())),
             ("listen.addresses", words("--listen", &self.listen)),
             ("upstream.servers", words("--upstream", &self.upstream)),
             ("zones.dir", path("--zones", self.zones.as_ref())),

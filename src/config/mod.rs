@@ -19,7 +19,7 @@ mod draft;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 
@@ -109,6 +109,10 @@ pub struct Policy {
     pub id: String,
     /// Which policy of a list response, by name; empty: not by name.
     pub name: String,
+    /// Is the policy obeyed, or only asked?
+    pub mode: Mode,
+    /// When an audit ends, at most [`AUDIT_MAX`] from now; none: there is none.
+    pub audit_until: Option<SystemTime>,
     /// What `run` does when there is no file at start.
     pub on_missing: AtStart,
     /// What `run` does when the file is not a policy at start.
@@ -118,6 +122,28 @@ pub struct Policy {
     /// Quiet time after an event that may be half a write.
     pub settle: Duration,
 }
+
+/// What becomes of a name that the policy does not allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It is denied.
+    Enforce,
+    /// It resolves, and that is told, until `audit_until`.
+    Audit,
+}
+
+impl Mode {
+    /// The word for it, in files and on pages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+/// An audit is for finding out what is needed; what goes on for longer is no policy.
+pub const AUDIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What to do without a policy at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +167,8 @@ pub struct Blocked {
     pub contact: String,
     /// The endings that search lists put behind names, beside those of Kubernetes.
     pub search_suffixes: Vec<SearchSuffix>,
+    /// Do the names below `namegate.internal` tell those in the box of the policy?
+    pub explain_zone: bool,
     /// Where the names that were blocked lately are written, for those in the box; none: nowhere.
     pub file: Option<PathBuf>,
 }
@@ -364,6 +392,8 @@ impl Default for Config {
                 file: PathBuf::from("/etc/namegate/policy.json"),
                 id: String::new(),
                 name: String::new(),
+                mode: Mode::Enforce,
+                audit_until: None,
                 on_missing: AtStart::Exit,
                 on_invalid_at_start: AtStart::Exit,
                 poll_every: Duration::from_secs(2),
@@ -375,6 +405,7 @@ impl Default for Config {
                 dnssec_ancestors: false,
                 contact: String::new(),
                 search_suffixes: vec![SearchSuffix::System],
+                explain_zone: true,
                 file: Some(PathBuf::from("/run/namegate/blocked")),
             },
             services: Services {
@@ -483,6 +514,8 @@ mod tests {
             metrics: text("off"),
             log_queries: text("none"),
             socket: Some("a.sock".into()),
+            mode: text("audit"),
+            audit_for: text("2h"),
         };
         let config = load(&flags, &|_| None).expect("good flags");
         assert_eq!(config.policy.file, PathBuf::from("p.json"));
@@ -493,6 +526,14 @@ mod tests {
         assert_eq!(config.metrics.listen, None);
         assert_eq!(config.log.queries, Queries::None);
         assert_eq!(config.admin.socket, Some(PathBuf::from("a.sock")));
+        assert_eq!(config.policy.mode, Mode::Audit);
+        let left = config
+            .policy
+            .audit_until
+            .expect("an end")
+            .duration_since(SystemTime::now());
+        let left = left.expect("it is to come").as_secs();
+        assert!((7100..=7200).contains(&left), "{left} s");
         (flags.policy_id, flags.policy_name) = (None, text("ci"));
         assert_eq!(
             load(&flags, &|_| None).expect("good flags").policy.name,

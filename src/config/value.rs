@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 
@@ -173,6 +173,23 @@ pub(super) fn duration(said: &Said, min: Duration, max: Duration) -> Read<Durati
     let [min, max] = [min, max].map(humantime::format_duration);
     let help = format!("write a duration from \"{min}\" to \"{max}\"");
     said.refuse("is out of bounds", &help)
+}
+
+/// A point in time; empty: none.
+pub(super) fn moment(said: &Said) -> Read<Option<SystemTime>> {
+    const HELP: &str = "write the time in UTC and in quotes, such as \"2026-01-31T18:00:00Z\"";
+    match said.as_text() {
+        Some("") => Ok(None),
+        Some(text) if humantime::parse_duration(text).is_ok() => said.refuse(
+            "is how long, and each restart would begin anew",
+            "write when it ends, in UTC, such as \"2026-01-31T18:00:00Z\"",
+        ),
+        Some(text) => match humantime::parse_rfc3339(text) {
+            Ok(at) => Ok(Some(at)),
+            Err(_) => said.refuse("is not a time", HELP),
+        },
+        None => said.refuse("is not a time", HELP),
+    }
 }
 
 /// A time of whole seconds within bounds, because a TTL counts seconds.
@@ -655,6 +672,30 @@ mod tests {
             "to \"1day\"",
         );
         refused("cache.serve_stale", "'8d'", "out of bounds", "to \"7days\"");
+    }
+
+    #[test]
+    fn times_are_in_utc_and_absolute() {
+        let key = "policy.audit_until";
+        refused(
+            key,
+            "'2h'",
+            "each restart would begin anew",
+            "write when it ends",
+        );
+        refused(
+            key,
+            "2026-01-31T18:00:00Z",
+            "a date is not a time",
+            "in quotes",
+        );
+        refused(
+            key,
+            "'2026-01-31T18:00:00+02:00'",
+            "is not a time",
+            "in UTC",
+        );
+        refused(key, "'tomorrow'", "is not a time", "in UTC");
     }
 
     #[test]

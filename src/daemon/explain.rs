@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
+use super::audit::in_words;
 use super::fetch::Known;
 use super::judge::{Judge, Opinion};
 use super::live::Live;
@@ -31,6 +32,8 @@ pub(super) struct Present {
     pub(super) seen: Option<Sighting>,
     /// Without and with DO.
     pub(super) cached: [Option<Glimpse>; 2],
+    /// What is left of an audit.
+    pub(super) audit_left: Option<Duration>,
     /// What upstream said just now; none: it was not asked.
     pub(super) upstream: Option<Consulted>,
 }
@@ -63,6 +66,7 @@ impl Present {
             now: SystemTime::now(),
             seen: telemetry.sightings(is_it).into_iter().next(),
             cached: [glimpse(false), glimpse(true)],
+            audit_left: road.audit().left(),
             upstream: None,
         }
     }
@@ -92,7 +96,7 @@ pub(super) async fn consult(road: &Road, live: &Live, opinion: &Opinion) -> Opti
         });
     };
     let took = began.elapsed();
-    let sees_private = road.sees_private(live, &opinion.name, rule);
+    let sees_private = road.sees_private(live, &opinion.name, Some(rule));
     let (said, ttl_s) = read(&entry, opinion, sees_private);
     Some(Consulted { said, ttl_s, took })
 }
@@ -168,6 +172,7 @@ impl Judge {
         }
         lines.extend(opinion.answer.clone().map(|it| ("answer", it)));
         if let Some(present) = present {
+            lines.extend(present.audit_left.map(|it| ("mode", audit_text(it))));
             lines.push(("seen", seen_text(present)));
             lines.push(("cache", cache_text(&present.cached)));
             let said = present.upstream.as_ref().map(consulted_text);
@@ -252,6 +257,7 @@ impl Judge {
             "nearest": opinion.nearest.iter().map(near).collect::<Vec<_>>(),
             "fix": self.fix(opinion),
             "live": present.is_some(),
+            "mode": present.map(|it| if it.audit_left.is_some() { "audit" } else { "enforce" }),
             "seen": present.and_then(|it| it.seen.as_ref()).map(Sighting::json),
             "cache": present.map(|it| cache_json(&it.cached)),
             "upstream": present.and_then(|it| it.upstream.as_ref()).map(consulted_json),
@@ -285,6 +291,11 @@ pub fn kinship_text(near: &Near, name: &Name) -> String {
 fn ago(now: SystemTime, then: SystemTime) -> String {
     let passed = now.duration_since(then).unwrap_or_default();
     humantime::format_duration(Duration::from_secs(passed.as_secs())).to_string()
+}
+
+fn audit_text(left: Duration) -> String {
+    let left = in_words(left);
+    format!("audit for another {left}: what is blocked here is answered all the same")
 }
 
 fn seen_text(present: &Present) -> String {

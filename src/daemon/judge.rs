@@ -16,6 +16,7 @@ use super::said::{Said, query};
 use super::start_error::StartError;
 use crate::answer::Reason;
 use crate::answer::special::{Hit, Special};
+use crate::answer::why;
 use crate::config::{Ancestors, Config, Types};
 use crate::matcher::{Denial, Grant, Near, Rule, Rules, SearchSuffixes, Verdict, Why};
 use crate::policy::watch::digest;
@@ -151,9 +152,13 @@ impl Judge {
         }
     }
 
-    /// Judges a name on the road that a query takes: local zones, special names, the policy, then the type.
+    /// Judges a name on the road that a query takes: the resolver's own zone, local zones, special names, the policy, then the type.
     pub fn judge(&self, name: &Name, kind: Type) -> Opinion {
         let opinion = Opinion::of(name, kind);
+        if self.config.blocked.explain_zone && why::topic(name).is_some() {
+            let answer = Some("what the resolver tells of its policy, as TXT".to_owned());
+            return Opinion { answer, ..opinion };
+        }
         let zones = self.zones.iter().filter(|zone| name.is_at_or_below(zone));
         if let Some(zone) = zones.max_by_key(|zone| zone.labels().count()) {
             let answer = Some(format!("what the zone {zone} says"));

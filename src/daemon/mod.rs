@@ -1,5 +1,6 @@
 //! The corridor: wires the rooms, carries each query through them, reloads, stops.
 
+mod audit;
 mod explain;
 mod fetch;
 mod flight;
@@ -31,6 +32,7 @@ use self::reload::{First, Reloads};
 use self::socket::SocketFile;
 use self::state::State;
 use self::zones::ZoneFiles;
+pub use audit::Audit;
 pub use explain::kinship_text;
 pub use fetch::Known;
 pub use judge::{Judge, Opinion};
@@ -88,14 +90,8 @@ impl Daemon {
         }
         let (reloads, live, waiting) =
             Reloads::open(first, config, grants.clone(), telemetry.clone());
-        let road = Arc::new(Road::new(
-            config,
-            &grants,
-            live,
-            zones,
-            upstreams,
-            telemetry.clone(),
-        ));
+        let road = Road::new(config, &grants, live, zones, upstreams, telemetry.clone());
+        let road = Arc::new(road.audited(Audit::of(&config.policy)));
         let front = Front::serve(bound, &config.listen, &road).map_err(StartError::Io)?;
         let mut daemon = Self {
             pages: pages.as_ref().and_then(|it| it.local_addr().ok()),
@@ -130,6 +126,7 @@ impl Daemon {
         ));
         self.telemetry
             .figures_from(state::figures(&self.road, self.front.connections()));
+        self.record_audit();
         self.tasks.spawn(reloads.follow(self.road.clone()));
         self.tasks.spawn(zone_files.follow(self.road.clone()));
         self.tasks
@@ -141,6 +138,23 @@ impl Daemon {
             self.tasks.spawn(http::admin::serve(listener, state));
             self.admin = Some(file);
         }
+    }
+
+    /// Has the query log say when an audit begins and when it ends.
+    fn record_audit(&mut self) {
+        let (road, telemetry) = (self.road.clone(), self.telemetry.clone());
+        if road.audit().is_on() {
+            telemetry.mode_changed(road.audit().until());
+            self.tasks.spawn(async move {
+                road.audit().over().await;
+                telemetry.mode_changed(None);
+            });
+        }
+    }
+
+    /// Has the log and the supervisor be told of an audit for as long as it goes on, and of its end.
+    pub fn announce_audit(&mut self) {
+        self.tasks.spawn(audit::announce(self.road.clone()));
     }
 
     /// Where it listens, with the ports that the kernel chose where it was to choose.

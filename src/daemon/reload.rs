@@ -2,12 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use sd_notify::NotifyState;
 use serde_json::{Value, json};
 
+use super::audit::in_words;
 use super::live::{Grants, Live};
 use super::memory::give_back_after;
 use super::operator::{Judged, Waiting};
@@ -161,7 +162,7 @@ impl Reloads {
             Sight::Unchanged => {
                 tracing::info!("the policy is unchanged");
                 self.telemetry.policy_unchanged();
-                tell_status(&status(&road.live()));
+                tell_mode(road);
                 Some(Ok(self.judged("unchanged", json!({}))))
             }
             Sight::Rejected { diagnostics, .. } => {
@@ -289,18 +290,15 @@ impl Reloads {
 
 /// Tells systemd that we are ready, and with which policy.
 pub(super) fn tell_supervisor(road: &Road) {
-    let status = status(&road.live());
+    let status = status(&road.live(), road.audit().left());
     let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
-}
-
-/// Tells systemd how we are, when nothing else is new.
-fn tell_status(status: &str) {
-    let _ = sd_notify::notify(&[NotifyState::Status(status)]);
 }
 
 /// Tells systemd that the file is not what is in force, and why.
 fn tell_of_refusal(road: &Road, why: &str) {
-    tell_status(&format!("{}; {why}", status(&road.live())));
+    let status = status(&road.live(), road.audit().left());
+    let status = format!("{status}; {why}");
+    let _ = sd_notify::notify(&[NotifyState::Status(&status)]);
 }
 
 /// `the policy file is refused: line 9: NP012 not a hostname`, on one line.
@@ -312,6 +310,12 @@ fn summary(diagnostics: &Diagnostics) -> String {
     printable(&format!("the policy file is refused{first}"))
 }
 
+/// Tells systemd whether an audit goes on, and for how long.
+pub(super) fn tell_mode(road: &Road) {
+    let status = status(&road.live(), road.audit().left());
+    let _ = sd_notify::notify(&[NotifyState::Status(&status)]);
+}
+
 /// Tells systemd that a policy is about to take the place of another. It wants to know when, too (sd_notify(3)).
 fn tell_of_reload() {
     let since = NotifyState::monotonic_usec_now();
@@ -319,8 +323,8 @@ fn tell_of_reload() {
     let _ = sd_notify::notify(&reloading.collect::<Vec<_>>());
 }
 
-/// The policy in force, as `systemctl status` shows it.
-fn status(live: &Live) -> String {
+/// The policy in force, as `systemctl status` shows it, and what is left of an audit.
+fn status(live: &Live, audit_left: Option<Duration>) -> String {
     if live.generation == 0 {
         return "no valid policy yet, every name is denied".to_owned();
     }
@@ -330,7 +334,13 @@ fn status(live: &Live) -> String {
         (false, 1) => "1 name".to_owned(),
         (false, names) => format!("{names} names"),
     };
-    format!("policy {} gen {}, {allowed}", live.name, live.generation)
+    let audit = audit_left.map_or(String::new(), |left| {
+        format!(", AUDIT MODE for {}: nothing is enforced", in_words(left))
+    });
+    format!(
+        "policy {} gen {}, {allowed}{audit}",
+        live.name, live.generation
+    )
 }
 
 /// The digest by which pages and logs know a policy file, in hexadecimal.

@@ -4,6 +4,8 @@
 //! await; `answer_later` is the rest of the same road. Every transport takes it.
 //! Up to the await nothing allocates on the way to a special, blocked or cached answer.
 
+mod explain;
+
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,14 +16,17 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::explain::Looks;
+use super::audit::Audit;
 use super::fetch::{Fetcher, Known};
 use super::live::{Grants, Live, reason, reason_denied};
 use super::rate::Rates;
-use crate::answer::blocked::Room;
+use crate::answer::blocked::{Room, would_deny};
 use crate::answer::cache::{Cache, Entry, Found};
 use crate::answer::guard::Guarded;
 use crate::answer::special::Special;
 use crate::answer::upstream::Upstreams;
+use crate::answer::why::{self, Texts};
 use crate::answer::zone::{ZoneAnswer, Zones};
 use crate::answer::{Desk, Outcome, Reason};
 use crate::config::{Config, PrivateAnswers, Types};
@@ -47,7 +52,9 @@ pub struct Road {
     fetcher: Fetcher,
     /// Patterns that may answer with private addresses.
     private_allowed: Rules,
+    audit: Audit,
     inflight: Arc<Semaphore>,
+    looks: Looks,
     rates: Option<Rates>,
     telemetry: Arc<Telemetry>,
     /// The port from which we ask ourselves, on this machine; 0: none. Such queries are nobody's figures.
@@ -63,6 +70,8 @@ struct Manners {
     private_answers: PrivateAnswers,
     types: Types,
     prefetch: bool,
+    explains: bool,
+    contact: String,
     version: String,
     identity: String,
 }
@@ -73,6 +82,8 @@ struct Pass {
     reason: Reason,
     rule: Option<Rule>,
     sees_private: bool,
+    /// In an audit: why it would not have passed.
+    audited: Option<Why>,
 }
 
 /// A query on its way.
@@ -109,6 +120,8 @@ struct Asker {
 /// What a query waits for.
 enum Errand {
     Zone(Arc<Zones>),
+    /// What is known about the policy, for a name of ours.
+    Look,
     Upstream {
         pass: Pass,
         stale: Option<Arc<Entry<Known>>>,
@@ -119,6 +132,8 @@ enum Errand {
 enum Answer {
     /// None: something that cannot be said.
     Zone(Option<ZoneAnswer>),
+    /// None: nothing can be said any more.
+    Look(Option<Texts>),
     Upstream {
         pass: Pass,
         entry: Arc<Entry<Known>>,
@@ -171,6 +186,8 @@ impl Road {
                 private_answers: config.guard.private_answers,
                 types: config.guard.types.clone(),
                 prefetch: config.cache.prefetch,
+                explains: config.blocked.explain_zone,
+                contact: config.blocked.contact.clone(),
                 version: config.listen.version.clone(),
                 identity: config.listen.identity.clone(),
             },
@@ -179,11 +196,25 @@ impl Road {
             fetcher: Fetcher::new(config, upstreams, special.clone()),
             special,
             private_allowed,
+            audit: Audit::none(),
             inflight: Arc::new(Semaphore::new(config.listen.max_inflight)),
+            looks: Looks::new(Instant::now()),
             rates: Rates::new(config.listen.rate_per_client, Instant::now()),
             telemetry,
             probe_port: AtomicU16::new(0),
         }
+    }
+
+    /// The same road, with an audit.
+    #[must_use]
+    pub fn audited(mut self, audit: Audit) -> Self {
+        self.audit = audit;
+        self
+    }
+
+    /// Whether the policy is enforced, or only asked.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// The next query from this address of ours is our own.
@@ -263,6 +294,12 @@ impl front::Road for Road {
         if query.class() != CLASS_IN {
             return self.chaos(&visit, out);
         }
+        // What is told of ourselves goes before all that is served or forwarded: it never leaves the machine.
+        if self.manners.explains
+            && let Some(topic) = why::topic(query.name())
+        {
+            return self.explain(&visit, topic, out);
+        }
         let zones = self.zones.load();
         if zones.covers(query.name()) {
             return self.wait(&visit, Errand::Zone(zones.clone()), out);
@@ -281,8 +318,12 @@ impl front::Road for Road {
                 reason: Reason::DnssecAncestor,
                 rule: None,
                 sees_private: false,
+                audited: None,
             },
-            Verdict::Deny(denial) => return self.deny(&visit, denial, out),
+            Verdict::Deny(denial) => match self.pass_in_audit(&visit, denial) {
+                Some(pass) => pass,
+                None => return self.deny(&visit, denial, out),
+            },
         };
         if let Some(step) = self.answer_by_type(&visit, pass, out) {
             return step;
@@ -311,11 +352,12 @@ impl front::Road for Road {
         let Pending {
             asker,
             errand,
-            place,
+            mut place,
         } = pending;
         let answer = match errand {
             // The lookup of another's crate, which may take any room: it has a place of its own, so that others need less.
             Errand::Zone(zones) => Answer::Zone(Box::pin(asker.ask(&zones)).await),
+            Errand::Look => Answer::Look(Box::pin(self.look(&asker, place.take())).await),
             Errand::Upstream { pass, stale } => {
                 let asked = asker.asked();
                 let entry = self.fetcher.fetch_or_stale(&asked, stale).await;
@@ -331,6 +373,7 @@ impl front::Road for Road {
         let visit = ready.asker.visit();
         let _ = match ready.answer {
             Answer::Zone(answer) => self.tell_zone(&visit, answer, out),
+            Answer::Look(texts) => self.tell_texts(&visit, texts.as_ref(), out),
             Answer::Upstream { pass, entry } => {
                 let now = tokio::time::Instant::now().into_std();
                 self.tell(&visit, pass, &entry, Desk::Upstream, now, out)
@@ -462,18 +505,36 @@ impl Road {
         Pass {
             reason: reason(rule),
             rule: Some(rule),
-            sees_private: self.sees_private(visit.live, visit.query.name(), rule),
+            sees_private: self.sees_private(visit.live, visit.query.name(), Some(rule)),
+            audited: None,
         }
     }
 
-    /// May the answer for a name that this rule allows hold private addresses?
-    pub(super) fn sees_private(&self, live: &Live, name: &Name, rule: Rule) -> bool {
+    /// In an audit a name that is denied takes the road of one that is listed. What not even `allow_all` lets pass is
+    /// denied all the same, and so is everything while there is no policy.
+    #[inline]
+    fn pass_in_audit(&self, visit: &Visit<'_>, denial: Denial) -> Option<Pass> {
+        if !self.audit.is_on() || visit.live.generation == 0 || denial.why == Why::BadLabel {
+            return None;
+        }
+        let Denial { why, .. } = visit.live.search.recognise(visit.query.name(), denial);
+        Some(Pass {
+            reason: reason_denied(why),
+            rule: None,
+            sees_private: self.sees_private(visit.live, visit.query.name(), None),
+            audited: Some(why),
+        })
+    }
+
+    /// May the answer for a name hold private addresses? What grants it is none in an audit.
+    pub(super) fn sees_private(&self, live: &Live, name: &Name, rule: Option<Rule>) -> bool {
         let by_operator = match self.manners.private_answers {
             PrivateAnswers::Pass => true,
             PrivateAnswers::PassForAllowAll => live.rules.allows_all(),
             PrivateAnswers::Remove => false,
         };
-        by_operator || rule.grant != Grant::Listed || self.private_allowed.covers(name)
+        let is_service = rule.is_some_and(|rule| rule.grant != Grant::Listed);
+        by_operator || is_service || self.private_allowed.covers(name)
     }
 
     /// The keys of names above allowed ones, for clients that validate; the policy fixes these names, so asking says nothing.
@@ -510,23 +571,15 @@ impl Road {
     ) -> Option<Step<Pending>> {
         let kind = visit.query.kind();
         if kind == Type::ANY {
-            let room = self.room(visit);
-            let head = Head {
-                rcode: Rcode::NOERROR,
-                authoritative: true,
-                authentic: false,
-            };
-            reply(&visit.query, head, out)
-                .record(Section::Answer, 0, Type::HINFO, ANY_TTL_S, ANY_HINFO)
-                .finish(None, room.payload, room.limit);
-            visit.ttl_s.set(Some(ANY_TTL_S));
+            let ede = pass.audited.map(would_deny);
+            self.write_any(visit, ede, out);
             return Some(self.replied(
                 visit,
                 pass.rule,
                 Desk::Special,
-                Reason::Any,
+                pass.audited.map_or(Reason::Any, reason_denied),
                 Rcode::NOERROR,
-                None,
+                ede.map(|it| it.code),
             ));
         }
         let is_served = match &self.manners.types {
@@ -534,6 +587,20 @@ impl Road {
             Types::Listed(types) => types.contains(&kind),
         };
         (!is_served).then(|| self.nodata(visit, pass, "type not served", Reason::Qtype, out))
+    }
+
+    /// RFC 8482 §4.2.
+    fn write_any(&self, visit: &Visit<'_>, ede: Option<Ede<'_>>, out: &mut Vec<u8>) {
+        let room = self.room(visit);
+        let head = Head {
+            rcode: Rcode::NOERROR,
+            authoritative: true,
+            authentic: false,
+        };
+        reply(&visit.query, head, out)
+            .record(Section::Answer, 0, Type::HINFO, ANY_TTL_S, ANY_HINFO)
+            .finish(ede, room.payload, room.limit);
+        visit.ttl_s.set(Some(ANY_TTL_S));
     }
 
     fn nodata(
@@ -595,6 +662,11 @@ impl Road {
                     .map(|(code, text)| Ede { code: *code, text }),
             ),
         };
+        // A failure has a reason of its own, which the client needs more.
+        let ede = match pass.audited {
+            Some(why) if failed.is_none() => Some(would_deny(why)),
+            _ => ede,
+        };
         let room = self.room(visit);
         let head = Head {
             rcode: finding.rcode,
@@ -605,6 +677,8 @@ impl Road {
             .sections(sections, age)
             .finish(ede, room.payload, room.limit);
         visit.ttl_s.set(sections.ttl_s(age));
+        // Of a name that is audited the policy's word counts, also where upstream fails.
+        let failed = failed.filter(|_| pass.audited.is_none());
         let reason = failed.unwrap_or(pass.reason);
         self.replied(
             visit,
@@ -682,9 +756,13 @@ impl Road {
 impl Road {
     /// Sets a query aside, if there is room for one more.
     fn wait(&self, visit: &Visit<'_>, errand: Errand, out: &mut Vec<u8>) -> Step<Pending> {
-        let place = self.inflight.clone().try_acquire_owned().ok();
+        let places = match errand {
+            Errand::Look => &self.looks.places,
+            Errand::Zone(_) | Errand::Upstream { .. } => &self.inflight,
+        };
+        let place = places.clone().try_acquire_owned().ok();
         // A zone answers from memory: it goes on when those who wait for upstream are too many (SPEC 6).
-        if place.is_none() && matches!(errand, Errand::Upstream { .. }) {
+        if place.is_none() && !matches!(errand, Errand::Zone(_)) {
             return self.overload(visit, errand, out);
         }
         let asker = Asker {

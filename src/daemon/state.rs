@@ -13,7 +13,7 @@ use super::road::Road;
 use crate::answer::upstream::{self, RTT_BOUNDS_US};
 use crate::config::Config;
 use crate::telemetry::{
-    CacheFigures, Refused, Snapshot, Telemetry, Timings, UpstreamFigures, http,
+    AuditFigures, CacheFigures, Refused, Snapshot, Telemetry, Timings, UpstreamFigures, http,
 };
 
 /// The daemon as its pages see it.
@@ -138,8 +138,14 @@ pub(super) fn figures(
             },
             inflight: road.inflight() as u64,
             tcp_connections: connections.load(Relaxed) as u64,
+            audit: audit_figures(&road),
         }
     })
+}
+
+fn audit_figures(road: &Road) -> Option<AuditFigures> {
+    let (ends, left) = road.audit().until().zip(road.audit().left())?;
+    Some(AuditFigures { ends, left })
 }
 
 fn upstream_figures(figures: &upstream::Figures) -> UpstreamFigures {

@@ -1,5 +1,7 @@
 //! The patterns that nearly match a denied name, for people.
 
+use std::time::Instant;
+
 use super::trie::{Rule, Rules, Shape};
 use crate::wire::Name;
 
@@ -44,6 +46,41 @@ pub struct Near {
 
 /// More than these help nobody.
 const NEAR_MAX: usize = 5;
+/// Patterns that may be read at once: some 15 ms. A larger policy is not read at all.
+const PATTERNS_MAX: u64 = 50_000;
+/// And on the average in each millisecond: a twentieth of the time.
+const PATTERNS_A_MS: u64 = 200;
+
+/// How many patterns may be read for [`Rules::nearest`] where a box has it done: one that asks for ever new names must
+/// not keep a running resolver from its work.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance {
+    /// Patterns that may be read now.
+    patterns: u64,
+    since: Instant,
+}
+
+impl Allowance {
+    /// All that may be read at once.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            patterns: PATTERNS_MAX,
+            since: now,
+        }
+    }
+
+    /// Takes the reading of so many patterns from what may be read; none: they may not.
+    pub fn spend(&mut self, patterns: u64, now: Instant) -> Option<()> {
+        let passed = now.saturating_duration_since(self.since).as_millis();
+        let earned = u64::try_from(passed).ok()?.saturating_mul(PATTERNS_A_MS);
+        if earned > 0 {
+            self.since = now;
+            self.patterns = self.patterns.saturating_add(earned).min(PATTERNS_MAX);
+        }
+        self.patterns = self.patterns.checked_sub(patterns)?;
+        Some(())
+    }
+}
 
 impl Rules {
     /// The patterns nearest to `name`, the likeliest first. Reads every pattern: not for the query path.
@@ -110,6 +147,8 @@ fn one_edit_apart(a: &str, b: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::matcher::Grant;
     use crate::policy::Pattern;
@@ -155,5 +194,19 @@ mod tests {
         );
         check(&list, "openai.com", &[("api.openai.com", Kinship::Above)]);
         check(&list, "evil.example", &[]);
+    }
+
+    #[test]
+    fn what_is_read_is_bounded_and_comes_back_with_time() {
+        let start = Instant::now();
+        let mut allowance = Allowance::new(start);
+        assert!(allowance.spend(PATTERNS_MAX, start).is_some());
+        assert!(allowance.spend(1, start).is_none());
+        let later = start + Duration::from_millis(2);
+        assert!(allowance.spend(2 * PATTERNS_A_MS, later).is_some());
+        assert!(allowance.spend(1, later).is_none());
+        let much_later = start + Duration::from_secs(3600);
+        assert!(allowance.spend(PATTERNS_MAX + 1, much_later).is_none());
+        assert!(allowance.spend(PATTERNS_MAX, much_later).is_some());
     }
 }

@@ -4,6 +4,6 @@ mod explain;
 mod suffix;
 mod trie;
 
-pub use explain::{Kinship, Near};
+pub use explain::{Allowance, Kinship, Near};
 pub use suffix::SearchSuffixes;
 pub use trie::{Denial, Grant, Rule, Rules, RulesBuilder, Shape, Verdict, Why};

@@ -12,6 +12,10 @@ use crate::wire::Name;
 /// What every pod searches, behind its own namespace and by itself, where the cluster was not given another name.
 const KUBERNETES: [&str; 2] = ["svc.cluster.local", "cluster.local"];
 
+/// How the names end by which this resolver tells of itself; where a search list is tried first, it is put behind
+/// them too.
+const OURS: &[u8] = b"\x08namegate\x08internal";
+
 /// The endings that search lists put behind names.
 #[derive(Clone, Debug)]
 pub struct SearchSuffixes {
@@ -83,7 +87,7 @@ fn stands_for_itself(labels: &[u8]) -> bool {
         (last, rest) = behind.split_at(usize::from(*len));
         count += 1;
     }
-    count >= 2 && is_top_level(last)
+    count >= 2 && (is_top_level(last) || labels.ends_with(OURS))
 }
 
 #[cfg(test)]
@@ -136,6 +140,15 @@ mod tests {
         check(&search, "github.com", false);
         check(&search, "www.github.com", false);
         check(&search, "github.com.notcorp.example", false);
+        check(&search, "db.internal.corp.example", false);
+    }
+
+    #[test]
+    fn a_question_about_a_block_is_no_block_of_its_own() {
+        for name in ["pypi.org.why.namegate.internal", "namegate.internal"] {
+            check(&[], &format!("{name}.prod.svc.cluster.local"), true);
+            check(&["corp.example"], &format!("{name}.corp.example"), true);
+        }
     }
 
     #[test]

@@ -255,6 +255,11 @@ impl Rules {
         (count(Patterns::EXACT), count(Patterns::BELOW))
     }
 
+    /// What there is to read for who reads every pattern: as many steps, or a few more, as there are patterns.
+    pub fn steps(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// The text of the pattern behind a rule of these rules; none for `allow_all`.
     pub fn pattern(&self, rule: Rule) -> Option<String> {
         match rule.shape {

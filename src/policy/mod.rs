@@ -11,6 +11,8 @@ mod lint;
 
 mod edit;
 
+pub mod domains;
+
 mod diagnose;
 
 mod codes;
@@ -21,7 +23,8 @@ pub mod watch;
 
 pub use codes::{CODES, Code};
 pub use diagnose::{Diagnostic, Diagnostics, Severity, printable};
+pub use domains::is_top_level;
 pub use edit::{Hostnames, Splice, spliced};
-pub use lint::{is_top_level, lint};
+pub use lint::lint;
 pub use pattern::{Flaw, Pattern, Patterns};
 pub use schema::{Accepted, OCTETS_MAX, Policy, Select, hostnames_path, read};

@@ -246,6 +246,7 @@ mod tests {
             kinds: vec![Type::A, Type::AAAA],
             count: blocked,
             blocked,
+            would_block: 0,
             first: at(before_s),
             last: at(before_s),
             generation: 42,

@@ -22,15 +22,16 @@ pub mod http;
 pub use blocked::{Heading, blocked_text, time_of_day};
 pub use log::install;
 pub use metrics::{
-    CacheFigures, Kind, METRICS, Metric, Snapshot, Timings, UPSTREAM_OUTCOMES, UpstreamFigures,
+    AuditFigures, CacheFigures, Kind, METRICS, Metric, Snapshot, Timings, UPSTREAM_OUTCOMES,
+    UpstreamFigures,
 };
 pub use reloads::{Finding, Live, Watch, rfc3339};
-pub use trail::{Decision, Sighting};
+pub use trail::{Decision, Refusal, Sighting};
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -49,7 +50,7 @@ use self::queue::{Event, Worth};
 use self::reloads::Reloads;
 use self::writer::Handle;
 use crate::answer::{Outcome, Reason, Ruling};
-use crate::config::{Log, Queries, Sink};
+use crate::config::{Log, Mode, Queries, Sink};
 use crate::matcher::Rule;
 use crate::wire::{Name, Type};
 
@@ -125,8 +126,6 @@ struct Shared {
     started_at: SystemTime,
     /// Of the query log.
     tally: Arc<Tally>,
-    /// What found no room on its way to the trail.
-    trail_dropped: AtomicU64,
     /// The log's `sink` label.
     sink: &'static str,
     source: OnceLock<Source>,
@@ -150,7 +149,6 @@ impl Telemetry {
             started_at: SystemTime::now(),
             writer: Handle::start(querylog, Arc::clone(&reloads))?,
             tally,
-            trail_dropped: AtomicU64::new(0),
             sink: sink_word(&log.sink),
             reloads,
             source: OnceLock::new(),
@@ -169,14 +167,14 @@ impl Telemetry {
     #[inline]
     pub fn done(&self, done: &Done<'_>) {
         self.shared.figures.count(done);
-        let is_logged = is_wanted(self.queries, done.outcome.reason);
+        let is_logged = is_wanted(self.queries, done.outcome);
         let ledger = &self.shared.writer.ledger;
         let worth = match is_logged || ledger.is_watched() {
             true => Worth::Wanted,
             false => Worth::Idle,
         };
-        if !ledger.queue.put(done, worth) {
-            self.shared.dropped(is_logged);
+        if !ledger.queue.put(done, worth) && is_logged {
+            self.shared.tally.dropped.fetch_add(1, Relaxed);
         }
     }
 
@@ -243,6 +241,13 @@ impl Telemetry {
         querylog::line_of(decision, generation.as_deref())
     }
 
+    /// The latest names that `client` was refused and would be again, newest first, at most `most`, but for those that
+    /// a search list made. It waits as [`Self::sightings`] does.
+    pub fn refused_to(&self, client: IpAddr, most: usize) -> Vec<Refusal> {
+        let client = client.to_canonical();
+        self.shared.writer.ledger.refused_to(client, most)
+    }
+
     /// Decisions as they come, from now on. Who does not keep up loses the oldest, and is told how many.
     pub fn watch_decisions(&self) -> broadcast::Receiver<Arc<Decision>> {
         self.shared.writer.ledger.watch()
@@ -291,6 +296,15 @@ impl Telemetry {
         );
     }
 
+    /// An audit has begun, which ends then; or none is, and the policy is enforced.
+    pub fn mode_changed(&self, ends: Option<SystemTime>) {
+        let fields = match ends {
+            Some(ends) => json!({ "mode": Mode::Audit.word(), "ends": rfc3339(ends) }),
+            None => json!({ "mode": Mode::Enforce.word() }),
+        };
+        self.event("mode.change", fields);
+    }
+
     /// Are changes of the policy file noticed this way?
     pub fn watch(&self, method: Watch, healthy: bool) {
         self.shared.reloads.watch(method, healthy);
@@ -319,6 +333,8 @@ impl Telemetry {
         let snapshot = self.shared.snapshot();
         status["version"] = env!("CARGO_PKG_VERSION").into();
         status["started_at"] = rfc3339(self.shared.started_at).into();
+        status["mode"] = snapshot.mode().word().into();
+        status["audit_ends"] = snapshot.audit.map(|it| rfc3339(it.ends)).into();
         status["queries"] = self.shared.rulings();
         status["reasons"] = self.shared.reasons();
         status["querylog"] = self.shared.log_status(self.queries != Queries::None);
@@ -356,8 +372,10 @@ impl Telemetry {
     }
 }
 
+/// In an audit, too, where it would have been.
 fn is_blocked_by_intent(seen: &Sighting) -> bool {
-    seen.ruling == Ruling::Blocked && seen.reason != Reason::SearchSuffix
+    let is_blocked = matches!(seen.ruling, Ruling::Blocked | Ruling::WouldBlock);
+    is_blocked && seen.reason != Reason::SearchSuffix
 }
 
 fn is_blocked_since(since: Option<SystemTime>) -> impl Fn(&Sighting) -> bool {
@@ -417,22 +435,14 @@ impl Shared {
         let (written, dropped) = self.log_counts();
         page.count("namegate_querylog_records_total", &[self.sink], written);
         page.count("namegate_querylog_dropped_total", &[self.sink], dropped);
-        let trail_dropped = self.trail_dropped.load(Relaxed);
-        page.count("namegate_trail_dropped_total", &[], trail_dropped);
+        let lost = self.writer.ledger.queue.lost();
+        page.count("namegate_trail_dropped_total", &[], lost);
     }
 
     fn snapshot(&self) -> Snapshot {
         self.source
             .get()
             .map_or_else(Snapshot::default, |read| read())
-    }
-
-    #[cold]
-    fn dropped(&self, is_logged: bool) {
-        self.trail_dropped.fetch_add(1, Relaxed);
-        if is_logged {
-            self.tally.dropped.fetch_add(1, Relaxed);
-        }
     }
 
     /// Records written and dropped.
@@ -450,10 +460,11 @@ impl Shared {
     /// How many queries ended with each ruling.
     fn rulings(&self) -> Value {
         let figures = self.figures.sum();
-        let mut counts = json!({ "allowed": 0, "blocked": 0, "error": 0, "refused": 0 });
-        for reason in Reason::ALL {
-            let count = &mut counts[reason.ruling().word()];
-            *count = (count.as_u64().unwrap_or(0) + figures.ended(reason)).into();
+        let zero = |ruling: Ruling| (ruling.word().to_owned(), 0.into());
+        let mut counts = Value::Object(Ruling::ALL.into_iter().map(zero).collect());
+        for (ruling, ended) in Reason::ALL.into_iter().flat_map(|it| figures.ended(it)) {
+            let count = &mut counts[ruling.word()];
+            *count = (count.as_u64().unwrap_or(0) + ended).into();
         }
         counts
     }
@@ -463,7 +474,10 @@ impl Shared {
     /// How many queries ended for each reason; those that none ended for are left out.
     fn reasons(&self) -> Value {
         let figures = self.figures.sum();
-        let count = |reason: Reason| (reason.word().to_owned(), figures.ended(reason).into());
+        let count = |reason: Reason| {
+            let ended: u64 = figures.ended(reason).iter().map(|(_, ended)| ended).sum();
+            (reason.word().to_owned(), ended.into())
+        };
         let all = Reason::ALL.into_iter().map(count);
         Value::Object(all.filter(|(_, count)| *count != 0).collect())
     }

@@ -75,7 +75,7 @@ impl QueryLog {
 
     /// Logs a query, if that is wanted.
     pub(super) fn query(&mut self, record: &Record, reloads: &Reloads) {
-        if !is_wanted(self.queries, record.outcome.reason) {
+        if !is_wanted(self.queries, record.outcome) {
             return;
         }
         let generation = reloads.generation(record.generation);
@@ -200,10 +200,11 @@ pub(super) fn line_of(decision: &Decision, generation: Option<&Generation>) -> S
 }
 
 /// Does the log hold queries that end like this?
-pub(super) fn is_wanted(queries: Queries, reason: Reason) -> bool {
+pub(super) fn is_wanted(queries: Queries, outcome: Outcome) -> bool {
     match queries {
         Queries::All => true,
-        Queries::Blocked => reason.ruling() == Ruling::Blocked,
+        // An audit's, too: both stand for a denial.
+        Queries::Blocked => outcome.reason.ruling() == Ruling::Blocked,
         Queries::None => false,
     }
 }
@@ -253,7 +254,7 @@ impl<'a> Line<'a> {
             v: VERSION,
             ts: Shown(humantime::format_rfc3339_millis(record.at)),
             event: "dns.query",
-            verdict: reason.ruling().word(),
+            verdict: record.outcome.ruling().word(),
             reason: reason.word(),
             name: record.name.as_ref().map(Shown),
             r#type: record.name.map(|_| Shown(record.kind)),

@@ -9,7 +9,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU8;
 use std::sync::atomic::{
-    AtomicU8,
+    AtomicU8, AtomicU64,
     Ordering::{AcqRel, Relaxed, Release},
 };
 use std::sync::{Mutex, MutexGuard, OnceLock};
@@ -18,15 +18,17 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::metrics::{SHARDS, home_shard};
 use super::{Done, Transport};
-use crate::answer::Outcome;
+use crate::answer::{Outcome, Ruling};
 use crate::matcher::Rule;
 use crate::wire::{Name, Type};
 
 /// Entries of one thread that wait: what it answers in a linger of the writer, 5 ms, at 400,000 queries a second.
 /// The memory is the system's until it is written to.
 const ENTRIES_MAX: usize = 2048;
-/// What nobody waits for leaves this room to what somebody does.
-const ENTRIES_IDLE_MAX: usize = ENTRIES_MAX / 4 * 3;
+/// What nobody waits for leaves this room to what somebody does: so many at once of what was blocked, and of the rest.
+const ALLOWANCE_MAX: u32 = 768;
+/// And so many a second of each: a box that starts its work finds room for all of it, and a flood costs next to nothing.
+const ALLOWANCE_A_SECOND: u32 = 5000;
 /// Octets of their names; a usual one has 20.
 const NAME_OCTETS_MAX: usize = ENTRIES_MAX * 64;
 /// A dozing writer looks this often for what nobody waits for.
@@ -90,6 +92,8 @@ pub(super) struct Queue {
     /// The writer's [`Rest`].
     rest: AtomicU8,
     writer: OnceLock<Thread>,
+    /// Finished queries that found no room.
+    lost: AtomicU64,
 }
 
 /// A batch on lines of memory of its own.
@@ -102,6 +106,16 @@ struct Batch {
     /// The wire forms of the entries' names.
     names: Vec<u8>,
     is_wanted: bool,
+    allowance: Allowance,
+    /// Finished queries that found no room.
+    lost: u64,
+}
+
+/// What may still be put for which nobody waits.
+#[derive(Clone, Copy)]
+struct Allowance {
+    blocked: u32,
+    rest: u32,
 }
 
 enum Entry {
@@ -130,6 +144,8 @@ pub(super) struct Tray {
     /// Empty; it takes the place of the next full one.
     spare: Batch,
     all: Batch,
+    /// Until when allowances were made.
+    allowed_at: Instant,
 }
 
 impl Default for Queue {
@@ -139,12 +155,13 @@ impl Default for Queue {
             shards: (0..SHARDS).map(shard).collect(),
             rest: AtomicU8::new(Rest::Awake as u8),
             writer: OnceLock::new(),
+            lost: AtomicU64::new(0),
         }
     }
 }
 
 impl Queue {
-    /// Puts a finished query. False: there was no room.
+    /// Puts a finished query. False: there was no room, which is counted.
     #[inline]
     pub(super) fn put(&self, done: &Done<'_>, worth: Worth) -> bool {
         let home = home_shard();
@@ -160,14 +177,21 @@ impl Queue {
                 return has_put;
             }
         }
+        self.lost.fetch_add(1, Relaxed);
         false
+    }
+
+    /// Finished queries that found no room.
+    pub(super) fn lost(&self) -> u64 {
+        let waiting: u64 = (0..SHARDS).map(|slot| self.shard(slot).lost).sum();
+        self.lost.load(Relaxed) + waiting
     }
 
     /// Puts an event, for which somebody always waits. False: there was no room; there is some for a reopening always.
     pub(super) fn put_event(&self, event: Event) -> bool {
         let mut batch = self.shard(home_shard());
         let has_room = match event {
-            Event::Line(_) => batch.has_room(ENTRIES_MAX, 0),
+            Event::Line(_) => batch.has_room(0),
             Event::Reopen => true,
         };
         if has_room {
@@ -208,9 +232,14 @@ impl Queue {
 
     /// Hands out what waits. Returns whether there was anything.
     pub(super) fn drain(&self, tray: &mut Tray, mut take: impl FnMut(Item)) -> bool {
+        let more = tray.allowance(Instant::now());
         for slot in 0..SHARDS {
             let mut batch = self.shard(slot);
+            batch.allowance.grow(more);
+            self.lost
+                .fetch_add(std::mem::take(&mut batch.lost), Relaxed);
             if !batch.entries.is_empty() {
+                tray.spare.allowance = batch.allowance;
                 std::mem::swap(&mut *batch, &mut tray.spare);
                 drop(batch);
                 tray.gather();
@@ -252,7 +281,7 @@ impl Rest {
     fn ends_for(self, batch: &Batch) -> bool {
         match self {
             Self::Awake => true,
-            Self::Doze => batch.is_wanted || batch.entries.len() >= ENTRIES_IDLE_MAX / 2,
+            Self::Doze => batch.is_wanted || batch.entries.len() >= ALLOWANCE_MAX as usize / 2,
             Self::Sleep => !batch.entries.is_empty(),
         }
     }
@@ -264,6 +293,8 @@ impl Batch {
             entries: Vec::with_capacity(ENTRIES_MAX),
             names: Vec::with_capacity(NAME_OCTETS_MAX),
             is_wanted: false,
+            allowance: Allowance::FULL,
+            lost: 0,
         }
     }
 
@@ -273,23 +304,23 @@ impl Batch {
             entries: Vec::new(),
             names: Vec::new(),
             is_wanted: false,
+            allowance: Allowance::FULL,
+            lost: 0,
         }
     }
 
     #[inline]
-    fn has_room(&self, entries_max: usize, name_octets: usize) -> bool {
-        self.entries.len() < entries_max.min(self.entries.capacity())
+    fn has_room(&self, name_octets: usize) -> bool {
+        self.entries.len() < ENTRIES_MAX.min(self.entries.capacity())
             && self.names.len() + name_octets <= self.names.capacity()
     }
 
     #[inline]
     fn put(&mut self, done: &Done<'_>, worth: Worth) -> bool {
         let name = done.name.map_or(&[][..], Name::octets);
-        let entries_max = match worth {
-            Worth::Wanted => ENTRIES_MAX,
-            Worth::Idle => ENTRIES_IDLE_MAX,
-        };
-        if !self.has_room(entries_max, name.len()) {
+        let is_allowed = worth == Worth::Wanted || self.allowance.take(done.outcome.ruling());
+        if !is_allowed || !self.has_room(name.len()) {
+            self.lost += 1;
             return false;
         }
         self.entries.push(Entry::Query(Slim {
@@ -311,6 +342,30 @@ impl Batch {
     }
 }
 
+impl Allowance {
+    const FULL: Self = Self {
+        blocked: ALLOWANCE_MAX,
+        rest: ALLOWANCE_MAX,
+    };
+
+    /// Uses a part of it; false: there is none left.
+    #[inline]
+    fn take(&mut self, ruling: Ruling) -> bool {
+        let left = match ruling {
+            Ruling::Blocked | Ruling::WouldBlock => &mut self.blocked,
+            Ruling::Allowed | Ruling::Error | Ruling::Refused => &mut self.rest,
+        };
+        let is_allowed = *left > 0;
+        *left = left.saturating_sub(1);
+        is_allowed
+    }
+
+    fn grow(&mut self, more: u32) {
+        self.blocked = self.blocked.saturating_add(more).min(ALLOWANCE_MAX);
+        self.rest = self.rest.saturating_add(more).min(ALLOWANCE_MAX);
+    }
+}
+
 impl Entry {
     fn at(&self) -> Instant {
         match self {
@@ -325,14 +380,26 @@ impl Default for Tray {
         Self {
             spare: Batch::with_room(),
             all: Batch::closed(),
+            allowed_at: Instant::now(),
         }
     }
 }
 
 impl Tray {
+    /// What may be put more of each since the last time.
+    fn allowance(&mut self, now: Instant) -> u32 {
+        let past = now.saturating_duration_since(self.allowed_at);
+        let more = past.as_millis() * u128::from(ALLOWANCE_A_SECOND) / 1000;
+        // Less than one is left to grow.
+        if more > 0 {
+            self.allowed_at = now;
+        }
+        u32::try_from(more).unwrap_or(ALLOWANCE_MAX)
+    }
+
     /// Puts what is in `spare` with the rest, and leaves it empty.
     fn gather(&mut self) {
-        let Self { spare, all } = self;
+        let Self { spare, all, .. } = self;
         let base = u32::try_from(all.names.len()).expect("all batches are bounded");
         all.names.append(&mut spare.names);
         let moved = spare.entries.drain(..).map(|mut entry| {
@@ -450,13 +517,47 @@ mod tests {
     fn what_nobody_waits_for_leaves_room_for_what_somebody_does() {
         let queue = Queue::default();
         let name = name("a.example");
-        let put = |worth| (0..).take_while(|_| queue.put(&done(&name), worth)).count();
-        assert_eq!(put(Worth::Idle), ENTRIES_IDLE_MAX);
-        assert_eq!(put(Worth::Wanted), ENTRIES_MAX - ENTRIES_IDLE_MAX);
+        let blocked = done(&name);
+        let mut granted = blocked;
+        (granted.outcome.desk, granted.outcome.reason) = (Desk::Cache, Reason::Exact);
+        let put = |done, worth| (0..).take_while(|_| queue.put(done, worth)).count();
+        let allowed = ALLOWANCE_MAX as usize;
+        assert_eq!(put(&granted, Worth::Idle), allowed);
+        assert_eq!(
+            put(&blocked, Worth::Idle),
+            allowed,
+            "it has room of its own"
+        );
+        assert_eq!(put(&blocked, Worth::Wanted), ENTRIES_MAX - 2 * allowed);
+        assert_eq!(queue.lost(), 3, "one of each, the one that found no room");
         assert!(!queue.put_event(Event::Line(String::new())));
         assert!(queue.put_event(Event::Reopen));
         assert_eq!(drained(&queue).len(), ENTRIES_MAX + 1);
-        assert_eq!(put(Worth::Wanted), ENTRIES_MAX, "there is room again");
+        assert_eq!(queue.lost(), 3);
+        assert_eq!(
+            put(&blocked, Worth::Wanted),
+            ENTRIES_MAX,
+            "there is room again"
+        );
+    }
+
+    #[test]
+    fn an_allowance_grows_with_time_and_not_beyond_its_bound() {
+        let mut tray = Tray::default();
+        let begin = tray.allowed_at;
+        let after = |ms| begin + Duration::from_millis(ms);
+        assert_eq!(tray.allowance(after(0)), 0);
+        assert_eq!(tray.allowance(after(1)), ALLOWANCE_A_SECOND / 1000);
+        assert_eq!(tray.allowance(after(101)), ALLOWANCE_A_SECOND / 10);
+        let mut allowance = Allowance {
+            blocked: 0,
+            rest: 5,
+        };
+        assert!(!allowance.take(Ruling::Blocked) && allowance.take(Ruling::Allowed));
+        allowance.grow(1);
+        assert!(allowance.take(Ruling::Blocked) && !allowance.take(Ruling::WouldBlock));
+        allowance.grow(u32::MAX);
+        assert_eq!(allowance.blocked, ALLOWANCE_MAX);
     }
 
     #[test]

@@ -23,6 +23,8 @@ const NAMES_MAX: usize = 10_000;
 const NAMES_KEPT: usize = NAMES_MAX - NAMES_MAX / 8;
 /// Types that are remembered of one name: clients ask for three or four.
 const KINDS_MAX: usize = 8;
+/// Clients that are remembered of one blocked name: boxes that start alike ask alike.
+const CLIENTS_MAX: usize = 8;
 
 /// What is remembered of one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +33,7 @@ pub struct Sighting {
     pub name: Name,
     /// The last unfolded owner, when it differed.
     pub asked_as: Option<Name>,
-    /// Of the last decision; what was decided about the name itself goes before what was about a folded owner.
+    /// Of the last decision, which in an audit may be that it would have been blocked; what was decided about the name itself goes before what was about a folded owner.
     pub ruling: Ruling,
     /// Why so.
     pub reason: Reason,
@@ -41,6 +43,8 @@ pub struct Sighting {
     pub count: u64,
     /// How many of those were blocked.
     pub blocked: u64,
+    /// How many more would have been, but for an audit.
+    pub would_block: u64,
     /// When it was asked for first.
     pub first: SystemTime,
     /// When it was asked for last.
@@ -63,12 +67,26 @@ impl Sighting {
             "types": kinds,
             "count": self.count,
             "blocked": self.blocked,
+            "would_block": self.would_block,
             "first": rfc3339(self.first),
             "last": rfc3339(self.last),
             "generation": self.generation,
             "client": self.client.to_string(),
         })
     }
+}
+
+/// A name that was blocked for one client, and still is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// As folded.
+    pub name: Name,
+    /// Why so.
+    pub reason: Reason,
+    /// How often it was blocked for this client.
+    pub count: u64,
+    /// When that was last.
+    pub last: SystemTime,
 }
 
 /// One decision, as it comes.
@@ -108,16 +126,27 @@ pub(super) struct Trail {
 /// What is remembered of one name, small.
 struct Slot {
     asked_as: Option<Box<[u8]>>,
+    ruling: Ruling,
     reason: Reason,
     /// Was that decided about the name itself, not about a folded owner?
     is_own: bool,
     kinds: Kinds,
     count: u64,
     blocked: u64,
+    would_block: u64,
     first: SystemTime,
     last: SystemTime,
     generation: u64,
     client: IpAddr,
+    /// For whom it was blocked; at most [`CLIENTS_MAX`], those that were seen last.
+    refused: Vec<Refused>,
+}
+
+/// For whom a name was blocked.
+struct Refused {
+    client: IpAddr,
+    count: u64,
+    last: SystemTime,
 }
 
 /// A few types, each once.
@@ -130,10 +159,10 @@ struct Kinds {
 impl Trail {
     /// Takes in a finished query, if a name was decided about in it.
     pub(super) fn note(&mut self, record: &Record) {
-        let Some(name) = record.name.filter(|_| is_decision(record.outcome.reason)) else {
+        let Some(name) = record.name.filter(|_| is_decision(record.outcome)) else {
             return;
         };
-        let folded = folded(&name);
+        let folded = &name.octets()[name.host_at()..];
         let is_own = folded.len() == name.octets().len();
         if !self.slots.contains_key(folded) {
             self.make_room();
@@ -144,7 +173,7 @@ impl Trail {
         if !is_own {
             slot.asked_as = Some(name.octets().into());
         }
-        self.blocked += u64::from(is_blocked(record.outcome.reason));
+        self.blocked += u64::from(record.outcome.ruling() == Ruling::Blocked);
     }
 
     /// Lookups that were blocked so far.
@@ -164,6 +193,30 @@ impl Trail {
         chosen
     }
 
+    /// The names that `client` was refused and would be again, newest first, at most `most`; those that a search
+    /// list made are left out.
+    pub(super) fn refused_to(&self, client: IpAddr, most: usize) -> Vec<Refusal> {
+        let is_shown =
+            |slot: &Slot| slot.ruling == Ruling::Blocked && slot.reason != Reason::SearchSuffix;
+        let slots = self.slots.iter().filter(|(_, slot)| is_shown(slot));
+        let mut refused: Vec<_> = slots
+            .filter_map(|(name, slot)| Some((name, slot, slot.refused_to(client)?)))
+            .collect();
+        refused.sort_by(|(a, _, to_a), (b, _, to_b)| {
+            let newest_first = to_b.last.cmp(&to_a.last);
+            newest_first.then_with(|| a.cmp(b))
+        });
+        let latest = refused.into_iter().take(most);
+        latest
+            .map(|(name, slot, to)| Refusal {
+                name: kept(name),
+                reason: slot.reason,
+                count: to.count,
+                last: to.last,
+            })
+            .collect()
+    }
+
     /// Lets the names go that were seen least recently, when there is no room for one more.
     fn make_room(&mut self) {
         if self.slots.len() < NAMES_MAX {
@@ -181,69 +234,91 @@ impl Trail {
 }
 
 /// Was there a decision about the name? A client that is turned away gets none, and leaves no trace.
-fn is_decision(reason: Reason) -> bool {
-    match reason.ruling() {
-        Ruling::Allowed | Ruling::Blocked | Ruling::Error => true,
+fn is_decision(outcome: Outcome) -> bool {
+    match outcome.ruling() {
+        Ruling::Allowed | Ruling::Blocked | Ruling::WouldBlock | Ruling::Error => true,
         Ruling::Refused => false,
     }
 }
 
-fn is_blocked(reason: Reason) -> bool {
-    reason.ruling() == Ruling::Blocked
-}
-
-/// The wire form of the name that an owner counts for: labels in front that begin with an underscore
-/// (RFC 8552) say what is asked about a name, and not which name it is.
-fn folded(name: &Name) -> &[u8] {
-    let octets = name.octets();
-    let named = name
-        .starts()
-        .find(|at| !name.label_at(*at).starts_with(b"_"));
-    &octets[named.unwrap_or(0)..]
+/// The name that was kept as these octets.
+fn kept(octets: &[u8]) -> Name {
+    Name::of_octets(octets).expect("only names are kept")
 }
 
 impl Slot {
     fn new(record: &Record, is_own: bool) -> Self {
         Self {
             asked_as: None,
+            ruling: record.outcome.ruling(),
             reason: record.outcome.reason,
             is_own,
             kinds: Kinds::default(),
             count: 0,
             blocked: 0,
+            would_block: 0,
             first: record.at,
             last: record.at,
             generation: record.generation,
             client: record.client.ip().to_canonical(),
+            refused: Vec::new(),
         }
     }
 
     fn note(&mut self, record: &Record, is_own: bool) {
-        let reason = record.outcome.reason;
+        let ruling = record.outcome.ruling();
         self.count += 1;
-        self.blocked += u64::from(is_blocked(reason));
+        self.blocked += u64::from(ruling == Ruling::Blocked);
+        self.would_block += u64::from(ruling == Ruling::WouldBlock);
         self.kinds.note(record.kind);
         self.first = self.first.min(record.at);
         // The SRV question that is refused beside the address that is granted is no news about the name.
         if is_own || !self.is_own || self.generation != record.generation {
-            self.reason = reason;
+            self.ruling = ruling;
+            self.reason = record.outcome.reason;
             self.is_own = is_own;
             self.generation = record.generation;
         }
         self.last = self.last.max(record.at);
         self.client = record.client.ip().to_canonical();
+        if ruling == Ruling::Blocked {
+            self.note_refused(self.client, record.at);
+        }
+    }
+
+    fn note_refused(&mut self, client: IpAddr, at: SystemTime) {
+        if let Some(known) = self.refused.iter_mut().find(|it| it.client == client) {
+            known.count += 1;
+            known.last = known.last.max(at);
+            return;
+        }
+        if self.refused.len() >= CLIENTS_MAX {
+            let oldest = (0..CLIENTS_MAX).min_by_key(|i| self.refused[*i].last);
+            self.refused.swap_remove(oldest.unwrap_or_default());
+        }
+        // Most names have one.
+        self.refused.reserve_exact(1);
+        self.refused.push(Refused {
+            client,
+            count: 1,
+            last: at,
+        });
+    }
+
+    fn refused_to(&self, client: IpAddr) -> Option<&Refused> {
+        self.refused.iter().find(|it| it.client == client)
     }
 
     fn sighting(&self, name: &[u8]) -> Sighting {
-        let name_of = |octets: &[u8]| Name::of_octets(octets).expect("only names are kept");
         Sighting {
-            name: name_of(name),
-            asked_as: self.asked_as.as_deref().map(name_of),
-            ruling: self.reason.ruling(),
+            name: kept(name),
+            asked_as: self.asked_as.as_deref().map(kept),
+            ruling: self.ruling,
             reason: self.reason,
             kinds: self.kinds.list(),
             count: self.count,
             blocked: self.blocked,
+            would_block: self.would_block,
             first: self.first,
             last: self.last,
             generation: self.generation,
@@ -339,6 +414,35 @@ mod tests {
     }
 
     #[test]
+    fn what_an_audit_let_pass_is_kept_apart() {
+        let mut trail = Trail::default();
+        let passed = |desk| {
+            let record = record("a.example", Type::A, Reason::NotListed, 1);
+            let outcome = Outcome {
+                desk,
+                ..record.outcome
+            };
+            Record { outcome, ..record }
+        };
+        for desk in [Desk::Upstream, Desk::Cache] {
+            trail.note(&passed(desk));
+        }
+        let seen = only(&trail);
+        assert_eq!(
+            (seen.ruling, seen.reason),
+            (Ruling::WouldBlock, Reason::NotListed)
+        );
+        assert_eq!((seen.count, seen.blocked, seen.would_block), (2, 0, 2));
+        assert_eq!(trail.blocked(), 0);
+        trail.note(&passed(Desk::Blocked));
+        let seen = only(&trail);
+        assert_eq!(
+            (seen.ruling, seen.blocked, seen.would_block),
+            (Ruling::Blocked, 1, 2)
+        );
+    }
+
+    #[test]
     fn a_folded_owner_does_not_overrule_the_name_itself() {
         let mut trail = Trail::default();
         let (name, owner) = ("deb.debian.org", "_http._tcp.deb.debian.org");
@@ -408,6 +512,52 @@ mod tests {
             trail.note(&record(&name, Type::A, Reason::NotListed, 1));
         }
         assert!(trail.slots.len() <= NAMES_MAX);
+    }
+
+    #[test]
+    fn a_client_is_told_what_was_refused_to_it() {
+        let mut trail = Trail::default();
+        let from = |client: &str, record: Record| Record {
+            client: format!("{client}:40000").parse().expect("an address"),
+            ..record
+        };
+        let mut note = |client, name, reason, at_s| {
+            trail.note(&from(client, record(name, Type::A, reason, at_s)));
+        };
+        note("10.0.0.1", "a.example", Reason::NotListed, 1);
+        note("[::ffff:10.0.0.1]", "a.example", Reason::NotListed, 2);
+        note("10.0.0.2", "a.example", Reason::NotListed, 3);
+        note("10.0.0.1", "b.example", Reason::NotListed, 4);
+        note("10.0.0.1", "c.example", Reason::SearchSuffix, 5);
+        note("10.0.0.1", "d.example", Reason::NotListed, 6);
+        // It was allowed meanwhile.
+        note("10.0.0.2", "d.example", Reason::Exact, 7);
+        let told = |client: &str, most| -> Vec<(String, u64)> {
+            let told = trail.refused_to(client.parse().expect("an address"), most);
+            let told = told.into_iter();
+            told.map(|it| (it.name.to_string(), it.count)).collect()
+        };
+        let (a, b) = (("a.example".to_owned(), 2), ("b.example".to_owned(), 1));
+        assert_eq!(told("10.0.0.1", 10), [b.clone(), a]);
+        assert_eq!(told("10.0.0.1", 1), [b]);
+        assert_eq!(told("10.0.0.2", 10), [("a.example".to_owned(), 1)]);
+        assert!(told("10.0.0.3", 10).is_empty());
+    }
+
+    #[test]
+    fn the_clients_of_a_name_are_bounded() {
+        let mut trail = Trail::default();
+        let client =
+            |i: usize| -> SocketAddr { format!("10.0.0.{i}:40000").parse().expect("an address") };
+        for i in 0..=CLIENTS_MAX {
+            let seen = record("a.example", Type::A, Reason::NotListed, i as u64);
+            trail.note(&Record {
+                client: client(i),
+                ..seen
+            });
+        }
+        let told = |i| !trail.refused_to(client(i).ip(), 10).is_empty();
+        assert!(!told(0) && told(1) && told(CLIENTS_MAX));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! answers ever waits for what is done here. Requests to the writer are flags,
 //! seen at its next turn.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{
     AtomicBool, AtomicU64,
@@ -21,7 +22,7 @@ use super::blocked::{Edition, Heading, Post, blocked_text};
 use super::querylog::QueryLog;
 use super::queue::{Event, Item, Queue, Record, Rest, Tray};
 use super::reloads::Reloads;
-use super::trail::{Decision, Sighting, Trail};
+use super::trail::{Decision, Refusal, Sighting, Trail};
 use crate::answer::Ruling;
 
 /// The writer rests at least this long after each turn: under load the next batch is then
@@ -124,6 +125,12 @@ impl Ledger {
         self.catch_up();
         let trail = self.trail.lock().expect("nobody panics with the trail");
         trail.sightings(wanted)
+    }
+
+    pub(super) fn refused_to(&self, client: IpAddr, most: usize) -> Vec<Refusal> {
+        self.catch_up();
+        let trail = self.trail.lock().expect("nobody panics with the trail");
+        trail.refused_to(client, most)
     }
 
     pub(super) fn watch(&self) -> broadcast::Receiver<Arc<Decision>> {

@@ -85,6 +85,13 @@ impl Name {
         name
     }
 
+    /// The offset at which the name begins that this one counts for: labels in front that begin with an underscore
+    /// (RFC 8552) say what is asked about a name, and not which name it is. 0 where every label does.
+    pub fn host_at(&self) -> usize {
+        let is_host = |at: &usize| !self.label_at(*at).starts_with(b"_");
+        self.starts().find(is_host).unwrap_or(0)
+    }
+
     /// The name without its first label; none for the root.
     pub fn parent(&self) -> Option<Self> {
         (!self.is_root()).then(|| self.ancestor_at(usize::from(self.octets[0]) + 1))

@@ -27,9 +27,13 @@ impl Served {
     }
 
     fn with(variables: &[(&str, &str)]) -> Self {
+        Self::run(&[], variables)
+    }
+
+    fn run(args: &[&str], variables: &[(&str, &str)]) -> Self {
         let room = Room::new();
         let upstream = Upstream::open(Duration::ZERO);
-        let running = Running::start_with(&room, &upstream, &[], |command| {
+        let running = Running::start_with(&room, &upstream, args, |command| {
             command.env("NAMEGATE_ADMIN_SOCKET", room.path("admin.sock"));
             command.env("NAMEGATE_BLOCKED_FILE", room.path("blocked"));
             command.envs(variables.iter().copied());
@@ -410,4 +414,40 @@ fn the_remedy_for_a_list_points_into_the_list() {
     let document: Value = serde_json::from_str(&list).expect("JSON");
     let list = document.pointer(path.trim_end_matches("/-"));
     assert_eq!(list, Some(&serde_json::json!(["github.com"])));
+}
+
+#[test]
+fn an_audit_is_told_wherever_the_operator_looks() {
+    let served = Served::run(&["--mode", "audit", "--audit-for", "2h"], &[]);
+    assert_eq!(served.running.ask("evil.example"), "192.0.2.7");
+    has(
+        &served.tell("status"),
+        &[
+            "mode      audit  until 2",
+            ": NOTHING IS ENFORCED\n",
+            " 1 would be blocked, ",
+        ],
+    );
+    has(
+        &served.tell("explain evil.example"),
+        &[
+            "BLOCKED  evil.example\n",
+            "mode     audit for another ",
+            "--- exit 1",
+        ],
+    );
+    let explained = served.json("explain evil.example");
+    hold_to_schema("explain", &explained);
+    assert_eq!(explained["mode"], "audit");
+    assert_eq!(explained["seen"]["would_block"], 1);
+    let (status, page) = served.running.page("/");
+    assert_eq!(status, 200);
+    has(
+        &page,
+        &[
+            "audit until 2",
+            "nothing is enforced",
+            "<td class=\"name\">evil.example</td>",
+        ],
+    );
 }

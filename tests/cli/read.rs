@@ -82,6 +82,7 @@ fn help() {
         "tail --help",
         "reload --help",
         "cache flush --help",
+        "suggest --help",
         "doctor --help",
         "policy --help",
         "policy new --help",

@@ -22,7 +22,7 @@ const POLICY: &str = "policy.json";
 
 /// Waits until it is so.
 #[track_caller]
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(super) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < until, "not in time: {what}");
@@ -169,7 +169,7 @@ impl Running {
     }
 
     /// The query log on stdout.
-    fn records(&self) -> Vec<Value> {
+    pub(super) fn records(&self) -> Vec<Value> {
         let data = self.data();
         let lines = data.lines();
         lines

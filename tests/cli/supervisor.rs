@@ -9,7 +9,7 @@ use crate::support::document;
 
 /// What the program says, until it says `wanted`; that is in the last line.
 #[track_caller]
-fn hear(socket: &UnixDatagram, wanted: &str) -> String {
+pub(super) fn hear(socket: &UnixDatagram, wanted: &str) -> String {
     let until = Instant::now() + Duration::from_secs(10);
     let mut heard = Vec::new();
     let mut datagram = [0; 4096];
@@ -27,7 +27,7 @@ fn hear(socket: &UnixDatagram, wanted: &str) -> String {
 }
 
 /// Where a supervisor of this room listens.
-fn supervisor(room: &Room) -> UnixDatagram {
+pub(super) fn supervisor(room: &Room) -> UnixDatagram {
     let socket = UnixDatagram::bind(room.path("notify")).expect("a socket");
     socket
         .set_read_timeout(Some(Duration::from_millis(100)))

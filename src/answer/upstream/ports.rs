@@ -33,7 +33,7 @@ const PORTS: usize = 16;
 const RUN: u32 = 32;
 /// A port is given up after so many queries, or after so long.
 const USES_MAX: u32 = 2000;
-const AGE_MAX: Duration = Duration::from_secs(30);
+const AGE_MAX: Duration = Duration::from_secs(10);
 /// We offer 1232 octets; servers that send more are read all the same, up to this. Beyond it they are asked over TCP.
 const DATAGRAM_OCTETS_MAX: usize = 4096;
 /// Replies taken at a time.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::printable;
 use super::process::Why;
-use crate::answer::Reason;
+use crate::answer::{Reason, Ruling};
 use crate::policy::Pattern;
 use crate::wire::{Name, Type};
 
@@ -24,6 +24,8 @@ pub(super) struct Refusal {
     pub(super) kinds: Vec<Type>,
     /// How often.
     pub(super) count: u64,
+    /// Was it refused, or in an audit would it have been?
+    pub(super) ruling: Ruling,
     pub(super) reason: Reason,
     /// What there is to know about it.
     pub(super) note: Option<String>,
@@ -141,22 +143,12 @@ impl Told {
 
     /// For programs, one object.
     pub(super) fn json(&self) -> Value {
-        // The guard holds in an audit too: such names are the policy's, and what they lead to is not.
-        let is_guarded = |reason| matches!(reason, Reason::PrivateAddress | Reason::Qtype);
-        let would = |reason| self.is_audit && !is_guarded(reason);
-        let verdict = |reason| {
-            if would(reason) {
-                "would_block"
-            } else {
-                "blocked"
-            }
-        };
         let refusal = |it: &Refusal| {
             json!({
                 "name": it.name.to_string(),
                 "types": it.kinds.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "count": it.count,
-                "verdict": verdict(it.reason),
+                "verdict": it.ruling.word(),
                 "reason": it.reason.word(),
                 "note": it.note,
             })
@@ -241,6 +233,7 @@ mod tests {
             name: name.parse().expect("a name"),
             kinds: vec![Type::A, Type::AAAA],
             count,
+            ruling: reason.ruling(),
             reason,
             note: note.map(str::to_owned),
         }
@@ -328,11 +321,12 @@ mod tests {
 
     #[test]
     fn audit_and_fail_fast_say_what_they_did() {
-        let audit = Told {
+        let mut audit = Told {
             is_audit: true,
             code: 0,
             ..two()
         };
+        audit.refusals[0].ruling = Ruling::WouldBlock;
         let text = audit.text().expect("two names");
         assert!(
             text.starts_with("namegate: 2 names would have been blocked while this ran (exit 0)\n"),

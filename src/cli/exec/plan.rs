@@ -8,14 +8,15 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, fchown};
 use std::path::Path;
+use std::time::SystemTime;
 
 use super::super::args::ExecArgs;
 use super::super::{configuration, exit, fail, printable, talk, talk_of};
 use super::identity::{self, Identity};
 use super::room::{self, Room};
-use crate::config::{Config, Queries, SearchSuffix, Sink};
+use crate::config::{AUDIT_MAX, Config, Mode, Queries, SearchSuffix, Sink};
 use crate::daemon::{StartError, select_of};
-use crate::policy::{self, Accepted, Pattern};
+use crate::policy::{self, Pattern};
 use crate::telemetry;
 use crate::wire::Name;
 
@@ -29,8 +30,6 @@ pub(super) struct Plan<'a> {
     pub(super) config: Config,
     /// Who runs the command, if it is not us.
     pub(super) identity: Option<Identity>,
-    /// With `--audit`: what the policy would have allowed.
-    pub(super) audited: Option<Accepted>,
 }
 
 impl<'a> Plan<'a> {
@@ -47,33 +46,24 @@ impl<'a> Plan<'a> {
         telemetry::install(&config.log);
         let source = match &args.policy {
             Some(_) => read_policy(&config)?,
-            None => room::policy(&allowed(args)?, false).into_bytes(),
+            None => room::policy(&allowed(args)?).into_bytes(),
         };
-        let accepted = accept(&config, &source, color)?;
+        accept(&config, &source, color)?;
         let room = Room::open().map_err(|error| no_room(&error))?;
         let mut plan = Self {
-            audited: None,
             args,
             room,
             config,
             identity,
         };
-        plan.judge_by(&source, accepted)
-            .map_err(|error| no_room(&error))?;
+        plan.judge_by(&source).map_err(|error| no_room(&error))?;
         plan.make_files().map(|()| plan)
     }
 
-    /// Gives the resolver a policy of its own, which the command cannot edit. In an audit that is one which allows
-    /// every name, and the other is asked afterwards.
-    fn judge_by(&mut self, source: &[u8], accepted: Accepted) -> io::Result<()> {
+    /// Gives the resolver a policy of its own, which the command cannot edit.
+    fn judge_by(&mut self, source: &[u8]) -> io::Result<()> {
         self.config.policy.file = self.room.policy();
-        if !self.args.audit {
-            return fs::write(self.room.policy(), source);
-        }
-        self.audited = Some(accepted);
-        self.config.policy.id.clear();
-        self.config.policy.name.clear();
-        fs::write(self.room.policy(), room::policy(&[], true))
+        fs::write(self.room.policy(), source)
     }
 
     /// Makes the files that are to be written, so that they are the caller's, also behind sudo.
@@ -114,6 +104,11 @@ fn settle(config: &mut Config, args: &ExecArgs) {
         config.policy.id.clear();
         config.policy.name.clear();
     }
+    // Whether this is an audit is said here and now.
+    (config.policy.mode, config.policy.audit_until) = match args.audit {
+        true => (Mode::Audit, Some(SystemTime::now() + AUDIT_MAX)),
+        false => (Mode::Enforce, None),
+    };
     config.metrics.listen = None;
     config.admin.socket = None;
     config.blocked.file = None;
@@ -167,9 +162,10 @@ fn read_policy(config: &Config) -> Result<Vec<u8>, u8> {
     })
 }
 
-fn accept(config: &Config, source: &[u8], color: clap::ColorChoice) -> Result<Accepted, u8> {
+fn accept(config: &Config, source: &[u8], color: clap::ColorChoice) -> Result<(), u8> {
     let file = config.policy.file.display().to_string();
-    policy::read(&file, source, &select_of(config)).map_err(|diagnostics| {
+    let read = policy::read(&file, source, &select_of(config));
+    read.map(drop).map_err(|diagnostics| {
         talk_of(&diagnostics, color);
         exit::BAD_POLICY
     })

@@ -1,49 +1,26 @@
-//! What the resolver refused while the command ran, and what there is to know about it.
-//!
-//! With `--audit` the resolver refuses nothing: it is asked for all names that it saw, and a second set of rules says
-//! afterwards which of them the policy would have refused.
+//! What the resolver refused while the command ran, or with `--audit` would have refused, and what there is to know
+//! about it.
 
 use std::future::Future;
-use std::sync::Arc;
 
 use tokio::sync::broadcast::error::RecvError;
 
 use super::epilogue::{Hidden, Refusal};
 use crate::answer::{Reason, Ruling};
-use crate::config::Config;
-use crate::daemon::{
-    Daemon, Grants, StartError, compile, kinship_text, reason_denied, search_suffixes,
-};
-use crate::matcher::{Rules, SearchSuffixes, Verdict};
-use crate::policy::{Accepted, Pattern};
+use crate::daemon::{Daemon, kinship_text};
+use crate::matcher::{Rules, Verdict};
+use crate::policy::Pattern;
 use crate::telemetry::Sighting;
 use crate::wire::Name;
 
 /// The resolver's memory of one run.
 pub(super) struct Record<'a> {
     daemon: &'a Daemon,
-    /// With `--audit`: what would have judged.
-    audited: Option<Audited>,
-}
-
-/// The policy that is not in force.
-struct Audited {
-    rules: Rules,
-    search: SearchSuffixes,
 }
 
 impl<'a> Record<'a> {
-    pub(super) fn open(
-        daemon: &'a Daemon,
-        audited: Option<&Accepted>,
-        config: &Config,
-    ) -> Result<Self, StartError> {
-        let grants = Grants::of(config).map_err(StartError::Patterns)?;
-        let audited = audited.map(|it| Audited {
-            rules: compile(&it.policy, config, &grants),
-            search: search_suffixes(config),
-        });
-        Ok(Self { daemon, audited })
+    pub(super) fn open(daemon: &'a Daemon) -> Self {
+        Self { daemon }
     }
 
     /// Ends with the first name that is refused, from now on, and matters.
@@ -70,44 +47,30 @@ impl<'a> Record<'a> {
 
     /// The names that were refused, in the order of first sight; and how many lookups are not worth a line.
     pub(super) fn refusals(&self) -> (Vec<Refusal>, Hidden) {
-        let rules = match &self.audited {
-            Some(audited) => &audited.rules,
-            None => &Arc::clone(&self.daemon.road().live().rules),
-        };
+        let live = self.daemon.road().live();
         let mut hidden = Hidden::default();
         let mut refusals = Vec::new();
         let mut seen = self.daemon.telemetry().sightings(|_| true);
         seen.sort_by_key(|it| it.first);
         for sighting in seen {
-            let Some((reason, count)) = self.refused(&sighting) else {
+            let Some(count) = refused(&sighting) else {
                 continue;
             };
-            match noise(&sighting.name, reason) {
+            match noise(&sighting.name, sighting.reason) {
                 Some(Noise::SearchSuffix) => hidden.search_suffix += count,
                 Some(Noise::Reverse) => hidden.reverse += count,
-                None => refusals.push(refusal(&sighting, reason, count, rules)),
+                None => refusals.push(refusal(&sighting, count, &live.rules)),
             }
         }
         (refusals, hidden)
     }
+}
 
-    /// Why it was refused, or would have been, and how often.
-    fn refused(&self, sighting: &Sighting) -> Option<(Reason, u64)> {
-        if sighting.ruling == Ruling::Blocked {
-            return Some((sighting.reason, sighting.blocked));
-        }
-        // These are answered before the policy is asked.
-        if matches!(sighting.reason, Reason::SpecialUse | Reason::Local) {
-            return None;
-        }
-        let Audited { rules, search } = self.audited.as_ref()?;
-        match rules.judge(&sighting.name) {
-            Verdict::Allow(_) => None,
-            Verdict::Deny(denial) => {
-                let denial = search.recognise(&sighting.name, denial);
-                Some((reason_denied(denial.why), sighting.count))
-            }
-        }
+/// How often it was refused, or would have been.
+fn refused(sighting: &Sighting) -> Option<u64> {
+    match sighting.ruling {
+        Ruling::Blocked | Ruling::WouldBlock => Some(sighting.blocked + sighting.would_block),
+        Ruling::Allowed | Ruling::Error | Ruling::Refused => None,
     }
 }
 
@@ -133,9 +96,9 @@ fn is_refusal(name: &Name, reason: Reason) -> bool {
     reason.ruling() == Ruling::Blocked && reason != Reason::Qtype && noise(name, reason).is_none()
 }
 
-fn refusal(sighting: &Sighting, reason: Reason, count: u64, rules: &Rules) -> Refusal {
+fn refusal(sighting: &Sighting, count: u64, rules: &Rules) -> Refusal {
     let asked_as = sighting.asked_as.map(|it| format!("asked for as {it}"));
-    let notes: Vec<String> = note(&sighting.name, reason, rules)
+    let notes: Vec<String> = note(&sighting.name, sighting.reason, rules)
         .into_iter()
         .chain(asked_as)
         .collect();
@@ -143,7 +106,8 @@ fn refusal(sighting: &Sighting, reason: Reason, count: u64, rules: &Rules) -> Re
         name: sighting.name,
         kinds: sighting.kinds.clone(),
         count,
-        reason,
+        ruling: sighting.ruling,
+        reason: sighting.reason,
         note: (!notes.is_empty()).then(|| notes.join("; ")),
     }
 }
@@ -151,14 +115,14 @@ fn refusal(sighting: &Sighting, reason: Reason, count: u64, rules: &Rules) -> Re
 /// What there is to know about a name that is refused.
 fn note(name: &Name, reason: Reason, rules: &Rules) -> Option<String> {
     let guarded = [
-        (
-            Reason::PrivateAddress,
-            "allowed, but its addresses are private",
-        ),
-        (Reason::Qtype, "allowed, but not for this type"),
+        (Reason::PrivateAddress, "its addresses are private"),
+        (Reason::Qtype, "this type is not served"),
     ];
     if let Some((_, note)) = guarded.iter().find(|(it, _)| *it == reason) {
-        return Some((*note).to_owned());
+        return Some(match rules.judge(name) {
+            Verdict::Allow(_) => format!("allowed, but {note}"),
+            Verdict::Deny(_) => (*note).to_owned(),
+        });
     }
     if Pattern::parse(&name.to_string()).is_err() {
         return Some("no policy can allow it".to_owned());
@@ -208,6 +172,8 @@ mod tests {
         );
         let private = "allowed, but its addresses are private";
         check("github.com", Reason::PrivateAddress, Some(private));
+        let private = "its addresses are private";
+        check("evil.example", Reason::PrivateAddress, Some(private));
     }
 
     #[test]

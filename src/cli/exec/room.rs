@@ -79,14 +79,14 @@ fn new_directory() -> io::Result<PathBuf> {
     result
 }
 
-/// A document that allows these names, or every name.
-pub(super) fn policy(allowed: &[String], allow_all: bool) -> String {
+/// A document that allows these names.
+pub(super) fn policy(allowed: &[String]) -> String {
     let document = serde_json::json!({
         "id": "exec",
         "name": "exec",
         "description": "What `namegate exec` was told to allow",
         "egress": {
-            "allow_all": allow_all,
+            "allow_all": false,
             "allow_devbox_to_devbox": false,
             "allowed_hostnames": allowed,
             "allow_agent_gateway": false,

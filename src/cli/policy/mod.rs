@@ -15,7 +15,10 @@ mod unified;
 mod unused;
 mod wait;
 
-pub(super) use args::PolicyCommand;
+pub(super) use args::{NewArgs, PolicyCommand};
+pub(super) use new::document;
+pub(super) use replace::{Original, create};
+pub(super) use unified::unified;
 
 use std::io;
 use std::path::Path;

@@ -28,7 +28,7 @@ pub(super) fn new(args: &NewArgs, color: clap::ColorChoice) -> u8 {
 }
 
 /// The fields in the order of the published schema, which is that of a reader's questions.
-fn document(args: &NewArgs, now_ms: u64) -> String {
+pub(in crate::cli) fn document(args: &NewArgs, now_ms: u64) -> String {
     let quoted = |text: &String| json!(text).to_string();
     let hostnames: Vec<String> = args.allow.iter().map(quoted).collect();
     let hostnames = match hostnames.as_slice() {

@@ -18,8 +18,8 @@ use crate::wire::{Name, Type};
 
 /// The event that a query leaves.
 const QUERY: &str = "dns.query";
-/// The ruling of those that alone are recorded by default.
-const BLOCKED: &str = "blocked";
+/// The rulings of those that alone are recorded by default.
+const BLOCKED: [&str; 2] = ["blocked", "would_block"];
 
 /// The queries of a log.
 #[derive(Default)]
@@ -102,7 +102,11 @@ impl Recorded {
         };
         *self.questions.entry((name, kind)).or_default() += 1;
         self.queries += 1;
-        self.blocked += u64::from(record.verdict.as_deref() == Some(BLOCKED));
+        let is_blocked = record
+            .verdict
+            .as_deref()
+            .is_some_and(|it| BLOCKED.contains(&it));
+        self.blocked += u64::from(is_blocked);
     }
 
     /// Was everything in it blocked? Then it says nothing about what is needed.
@@ -194,7 +198,7 @@ mod tests {
     #[test]
     fn what_is_older_does_not_count() {
         let log = line("2026-01-01T00:00:00.000Z", "allowed", "\"a.com\"")
-            + &line("2026-01-02T00:00:00.000Z", "blocked", "\"b.com\"");
+            + &line("2026-01-02T00:00:00.000Z", "would_block", "\"b.com\"");
         let since = humantime::parse_rfc3339("2026-01-02T00:00:00Z").expect("a time");
         let recorded = Recorded::from(log.as_bytes(), Some(since)).expect("memory");
         assert_eq!(recorded.questions.len(), 1);

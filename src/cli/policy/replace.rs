@@ -14,20 +14,22 @@ use super::super::exit;
 
 /// Only the writer reads a file that is not finished.
 const UNFINISHED_MODE: u32 = 0o600;
+/// Of a file that was not there: a policy is no secret to those who live by it.
+const NEW_MODE: u32 = 0o644;
 /// The bits of a mode that chmod(2) takes.
 const MODE_BITS: u32 = 0o7777;
 
 /// A file as it was read.
-pub(super) struct Original {
+pub(in crate::cli) struct Original {
     /// Without symbolic links: the rename replaces the file, not a link to it.
     path: PathBuf,
-    pub(super) content: Vec<u8>,
+    pub(in crate::cli) content: Vec<u8>,
     metadata: fs::Metadata,
 }
 
 /// Why a file is not replaced.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(in crate::cli) enum Refusal {
     /// It is a device, a pipe or the like.
     NotAFile,
     /// Somebody else changed it.
@@ -41,7 +43,7 @@ pub(super) enum Refusal {
 }
 
 impl Original {
-    pub(super) fn read(path: &Path) -> io::Result<Self> {
+    pub(in crate::cli) fn read(path: &Path) -> io::Result<Self> {
         let path = fs::canonicalize(path)?;
         Ok(Self {
             content: fs::read(&path)?,
@@ -51,11 +53,11 @@ impl Original {
     }
 
     /// Puts another content in its place.
-    pub(super) fn replace(&self, content: &[u8]) -> Result<(), Refusal> {
+    pub(in crate::cli) fn replace(&self, content: &[u8]) -> Result<(), Refusal> {
         if !self.metadata.is_file() {
             return Err(Refusal::NotAFile);
         }
-        let fresh = self.beside();
+        let fresh = beside(&self.path);
         let replaced = self
             .write(&fresh, content)
             .and_then(|()| self.is_unchanged())
@@ -67,20 +69,8 @@ impl Original {
         replaced
     }
 
-    /// In the same directory, so that the rename stays within one file system.
-    fn beside(&self) -> PathBuf {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let fresh = format!(".{name}.namegate-{}", std::process::id());
-        self.path.with_file_name(fresh)
-    }
-
     fn write(&self, fresh: &Path, content: &[u8]) -> Result<(), Refusal> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(UNFINISHED_MODE);
-        let mut file = options.open(fresh).map_err(Refusal::Io)?;
-        file.write_all(content).map_err(Refusal::Io)?;
-        self.give(&file)?;
-        file.sync_all().map_err(Refusal::Io)
+        write(fresh, content, |file| self.give(file))
     }
 
     /// Owner first: a change of owner may take bits from the mode.
@@ -105,6 +95,48 @@ impl Original {
     }
 }
 
+/// Makes a file that is not there, whole or not at all. One that came to be there meanwhile is left alone.
+pub(in crate::cli) fn create(path: &Path, content: &[u8]) -> Result<(), Refusal> {
+    let fresh = beside(path);
+    let open_to_all = |file: &File| {
+        let mode = Permissions::from_mode(NEW_MODE);
+        file.set_permissions(mode).map_err(Refusal::Io)
+    };
+    // A link is refused where there is a file; a rename would replace it.
+    let made = write(&fresh, content, open_to_all)
+        .and_then(|()| fs::hard_link(&fresh, path).map_err(not_linked));
+    drop(fs::remove_file(&fresh));
+    made?;
+    sync_directory(path).map_err(Refusal::Io)
+}
+
+/// In the same directory, so that the rename stays within one file system.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.namegate-{}", std::process::id()))
+}
+
+/// Writes a file and makes it durable; `give` says whose it is before it is read.
+fn write(
+    fresh: &Path,
+    content: &[u8],
+    give: impl Fn(&File) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(UNFINISHED_MODE);
+    let mut file = options.open(fresh).map_err(Refusal::Io)?;
+    file.write_all(content).map_err(Refusal::Io)?;
+    give(&file)?;
+    file.sync_all().map_err(Refusal::Io)
+}
+
+fn not_linked(error: io::Error) -> Refusal {
+    match error.kind() == io::ErrorKind::AlreadyExists {
+        true => Refusal::Changed,
+        false => Refusal::Io(error),
+    }
+}
+
 fn not_renamed(error: io::Error) -> Refusal {
     match error.kind() == io::ErrorKind::ResourceBusy {
         true => Refusal::Mount,
@@ -114,12 +146,14 @@ fn not_renamed(error: io::Error) -> Refusal {
 
 /// The name is durable once its directory is.
 fn sync_directory(file: &Path) -> io::Result<()> {
-    let directory = file.parent().unwrap_or(Path::new("/"));
+    let parent = file.parent().unwrap_or(Path::new("/"));
+    let is_here = parent.as_os_str().is_empty();
+    let directory = if is_here { Path::new(".") } else { parent };
     File::open(directory)?.sync_all()
 }
 
 impl Refusal {
-    pub(super) fn exit_code(&self) -> u8 {
+    pub(in crate::cli) fn exit_code(&self) -> u8 {
         match self {
             Self::Owner(_) => exit::FORBIDDEN,
             Self::Io(error) if is_forbidden(error) => exit::FORBIDDEN,
@@ -183,6 +217,22 @@ mod tests {
         let mode = fs::metadata(&file).expect("there").mode();
         assert_eq!(mode & MODE_BITS, 0o604);
         assert_eq!(names(room.path()), ["policy.json"]);
+    }
+
+    #[test]
+    fn a_new_file_is_made_and_another_ones_is_left_alone() {
+        let (room, file) = room();
+        let refused = create(&file, b"new");
+        assert!(matches!(refused, Err(Refusal::Changed)));
+        assert_eq!(fs::read(&file).expect("read"), b"old");
+        let fresh = room.path().join("fresh.json");
+        create(&fresh, b"new").expect("made");
+        assert_eq!(fs::read(&fresh).expect("read"), b"new");
+        let mode = fs::metadata(&fresh).expect("there").mode();
+        assert_eq!(mode & MODE_BITS, NEW_MODE);
+        let nowhere = create(&room.path().join("no/file"), b"");
+        assert!(matches!(nowhere, Err(Refusal::Io(_))));
+        assert_eq!(names(room.path()), ["fresh.json", "policy.json"]);
     }
 
     #[test]

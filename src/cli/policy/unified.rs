@@ -20,7 +20,7 @@ struct Change {
 }
 
 /// The splices in `source` as hunks under the name of the file.
-pub(super) fn unified(file: &str, source: &str, splices: &[Splice]) -> String {
+pub(in crate::cli) fn unified(file: &str, source: &str, splices: &[Splice]) -> String {
     let lines: Vec<&str> = source.split_inclusive('\n').collect();
     let changes = changes(source, &lines, splices);
     let mut text = format!("--- {file}\n+++ {file}\n");

@@ -65,7 +65,8 @@ impl Wanted {
 
     fn holds(&self, decision: &Decision) -> bool {
         let reason = decision.outcome.reason;
-        let is_blocked = reason.ruling() == Ruling::Blocked;
+        let ruling = decision.outcome.ruling();
+        let is_blocked = matches!(ruling, Ruling::Blocked | Ruling::WouldBlock);
         let is_noise = reason == Reason::SearchSuffix && !self.with_noise;
         let ip = decision.client.ip().to_canonical();
         (!self.blocked_only || is_blocked && !is_noise)

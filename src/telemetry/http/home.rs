@@ -75,10 +75,7 @@ fn html(status: &Value, refused: &[Refused], now: SystemTime) -> String {
 fn facts(status: &Value) -> String {
     let rows = [
         ("Policy", policy(&status["policy"])),
-        (
-            "Mode",
-            escaped(status["mode"].as_str().unwrap_or("enforce")),
-        ),
+        ("Mode", mode(status)),
         ("Last file", last_file(&status["reloads"])),
         ("Watched by", watch(&status["watch"])),
         ("Listens on", list(&status["listen"])),
@@ -115,6 +112,16 @@ fn policy(policy: &Value) -> String {
         escaped(word(&policy["loaded_at"])),
         escaped(sha256.get(..12).unwrap_or(sha256)),
     )
+}
+
+fn mode(status: &Value) -> String {
+    match status["audit_ends"].as_str() {
+        Some(ends) => format!(
+            "<span class=\"bad\">audit until {}: nothing is enforced</span>",
+            escaped(ends)
+        ),
+        None => escaped(word(&status["mode"])),
+    }
 }
 
 fn last_file(reloads: &Value) -> String {
@@ -174,10 +181,17 @@ fn upstreams(upstreams: &Value) -> String {
 }
 
 fn queries(queries: &Value) -> String {
-    let count = |it: &str| format!("{} {it}", queries[it].as_u64().unwrap_or(0));
-    ["allowed", "blocked", "error", "refused"]
-        .map(count)
-        .join(", ")
+    let count =
+        |(word, said): (&str, &str)| format!("{} {said}", queries[word].as_u64().unwrap_or(0));
+    [
+        ("allowed", "allowed"),
+        ("blocked", "blocked"),
+        ("would_block", "would be blocked"),
+        ("error", "errors"),
+        ("refused", "refused"),
+    ]
+    .map(count)
+    .join(", ")
 }
 
 /// The table of names.
@@ -198,7 +212,7 @@ fn names(refused: &[Refused], now: SystemTime) -> String {
             time_of_day(now, seen.last),
             escaped(&seen.name.to_string()),
             kinds.join(" "),
-            seen.blocked,
+            seen.blocked + seen.would_block,
             seen.reason,
             escaped(nearest.as_deref().unwrap_or_default()),
         );

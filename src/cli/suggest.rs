@@ -1,0 +1,502 @@
+//! `suggest`: observed lookups, turned into a proposal for the policy.
+//!
+//! Reads logs and the policy, lets the room `learn` propose, and shows that. With
+//! `--write` the policy grows by what is added, once the difference was shown.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::str;
+
+use serde_json::{Value, json};
+
+use super::args::{SuggestArgs, SuggestFormat};
+use super::policy::{NewArgs, Original, create, document, unified};
+use super::{accept, configuration, exit, fail, printable, say, talk, talk_of, usage};
+use crate::config::{Config, Flags, SearchSuffix};
+use crate::daemon::{Grants, StartError, compile, select_of};
+use crate::learn::{
+    self, Class, Current, Detail, LINE_OCTETS_MAX, Observations, Proposal, read_line,
+};
+use crate::policy::{self, Accepted, Hostnames, Pattern, Policy, Select, Splice, spliced};
+
+/// Bad lines that are told one by one.
+const FINDINGS_SHOWN: usize = 5;
+/// Bad lines that are kept for programs.
+const FINDINGS_MAX: usize = 100;
+/// The name of a policy that did not exist.
+const NEW_NAME: &str = "suggested";
+
+pub(super) fn suggest(args: &SuggestArgs, color: clap::ColorChoice) -> u8 {
+    let read = || {
+        let (mut observations, findings) = read_logs(&args.log)?;
+        if let Some(since) = args.since {
+            observations.keep_last(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        }
+        findings.talk();
+        conclude(&observations, &findings, args, color)
+    };
+    read().unwrap_or_else(|code| code)
+}
+
+/// Holds observations against the policy and does with the proposal what was asked for.
+fn conclude(
+    observations: &Observations,
+    findings: &Findings,
+    args: &SuggestArgs,
+    color: clap::ColorChoice,
+) -> Result<u8, u8> {
+    let config = configuration(&flags(args))?;
+    let subject = Subject::open(config, args, color)?;
+    let proposal = subject.propose(observations, args)?;
+    if let Some(name) = proposal.not_accepted.first() {
+        let message = format!("--accept {name}: the proposal has no such name under REVIEW");
+        return Err(usage(&message));
+    }
+    let change = subject.change(&proposal, color)?;
+    subject.show(&proposal, findings, args, &change.text);
+    match &args.write {
+        Some(path) => subject.write(path, &change),
+        None => Ok(exit::OK),
+    }
+}
+
+/// What is to be written is also what is judged by, unless another policy is named.
+fn flags(args: &SuggestArgs) -> Flags {
+    let flags = args.files.flags();
+    let policy = flags.policy.clone().or_else(|| args.write.clone());
+    Flags { policy, ..flags }
+}
+
+/// The policy that the proposal is for.
+struct Subject {
+    config: Config,
+    /// None: there is no such file.
+    original: Option<Original>,
+    policy: Policy,
+}
+
+/// What is to be done to the policy's text.
+struct Change {
+    /// How many patterns come.
+    added: usize,
+    splices: Vec<Splice>,
+    /// The whole of it afterwards.
+    text: String,
+}
+
+impl Subject {
+    /// Reads it. A file that was named has to be there, unless it is to be written.
+    fn open(config: Config, args: &SuggestArgs, color: clap::ColorChoice) -> Result<Self, u8> {
+        let file = &config.policy.file;
+        let original = match Original::read(file) {
+            Ok(original) => original,
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && args.files.policy.is_none() =>
+            {
+                let file = shown(file);
+                talk(&format!(
+                    "note: no policy at {file}; the proposal is for a new one"
+                ));
+                return Ok(Self {
+                    config,
+                    original: None,
+                    policy: Policy::default(),
+                });
+            }
+            Err(error) => {
+                let file = file.clone();
+                return Err(fail(&StartError::PolicyMissing { file, error }));
+            }
+        };
+        let Accepted { policy, .. } = accept(&config, &original.content, color)?;
+        Ok(Self {
+            config,
+            original: Some(original),
+            policy,
+        })
+    }
+
+    fn file(&self) -> &Path {
+        &self.config.policy.file
+    }
+
+    /// The text that was read; none where there was no file.
+    fn source(&self) -> Option<&str> {
+        let original = self.original.as_ref()?;
+        let source = str::from_utf8(&original.content);
+        Some(source.expect("an accepted policy is UTF-8"))
+    }
+
+    fn propose(&self, observations: &Observations, args: &SuggestArgs) -> Result<Proposal, u8> {
+        let grants = Grants::of(&self.config).map_err(|bad| fail(&StartError::Patterns(bad)))?;
+        // Under `allow_all` the list is what would be left when that is switched off.
+        let listed = Policy {
+            allow_all: false,
+            ..self.policy.clone()
+        };
+        let proposal = learn::suggest(
+            observations,
+            &Current {
+                rules: &compile(&listed, &self.config, &grants),
+                listed: &self.policy.allowed_hostnames,
+                search: &self.search(args),
+                accept: &args.accept,
+            },
+        );
+        Ok(proposal)
+    }
+
+    /// The endings that somebody named. Those of this machine's own resolv.conf say nothing of the boxes.
+    fn search(&self, args: &SuggestArgs) -> Vec<String> {
+        let typed = args.search.iter().map(|it| suffix(it));
+        let configured = self.config.blocked.search_suffixes.iter();
+        let configured = configured.filter_map(|it| match it {
+            SearchSuffix::System => None,
+            SearchSuffix::Name(name) => Some(name.to_string()),
+        });
+        typed.chain(configured).collect()
+    }
+
+    /// What is added, in the document's own hand. What we print is what we would take.
+    fn change(&self, proposal: &Proposal, color: clap::ColorChoice) -> Result<Change, u8> {
+        let added = proposal.additions();
+        let Some(source) = self.source() else {
+            let text = fresh(&added, proposal);
+            self.grown(&text, &Select::Only, &added, color)?;
+            return Ok(Change {
+                added: added.len(),
+                splices: Vec::new(),
+                text,
+            });
+        };
+        let select = select_of(&self.config);
+        let list = Hostnames::find(source, &select).ok_or(exit::BAD_POLICY)?;
+        let splices = list.add(&added);
+        let text = spliced(source, &splices);
+        self.grown(&text, &select, &added, color)?;
+        Ok(Change {
+            added: added.len(),
+            splices,
+            text,
+        })
+    }
+
+    /// Checks that a text is the policy with what is added, and nothing else.
+    fn grown(
+        &self,
+        text: &str,
+        select: &Select,
+        added: &[Pattern],
+        color: clap::ColorChoice,
+    ) -> Result<(), u8> {
+        let read = policy::read(&self.file().display().to_string(), text.as_bytes(), select);
+        let Accepted { policy, .. } = read.map_err(|found| {
+            talk_of(&found, color);
+            exit::BAD_POLICY
+        })?;
+        let old = self.policy.allowed_hostnames.iter();
+        assert!(
+            policy
+                .allowed_hostnames
+                .iter()
+                .eq(old.chain(added.iter().cloned())),
+            "a list grows by what is added and nothing else"
+        );
+        Ok(())
+    }
+
+    fn show(&self, proposal: &Proposal, findings: &Findings, args: &SuggestArgs, grown: &str) {
+        match args.format {
+            SuggestFormat::Policy => say(grown),
+            SuggestFormat::Json => say(&learn::json(proposal, &self.members(findings))),
+            SuggestFormat::Text => {
+                let detail = if args.all { Detail::All } else { Detail::Brief };
+                let next = match args.write {
+                    Some(_) => Vec::new(),
+                    None => self.next(proposal, args),
+                };
+                say(&learn::text(proposal, &self.title(), &next, detail));
+            }
+        }
+        if self.policy.allow_all {
+            talk(
+                "note: the policy's allow_all is true, and stays so: set it to false when the list is complete",
+            );
+        }
+    }
+
+    fn title(&self) -> String {
+        match self.original {
+            Some(_) => format!("policy {}", printable(&self.policy.name)),
+            None => "a new policy".to_owned(),
+        }
+    }
+
+    fn members(&self, findings: &Findings) -> [(&'static str, Value); 2] {
+        let policy = match self.original {
+            Some(_) => json!({"id": self.policy.id, "name": self.policy.name}),
+            None => Value::Null,
+        };
+        [("policy", policy), ("findings", findings.json())]
+    }
+
+    /// Commands to go on with.
+    fn next(&self, proposal: &Proposal, args: &SuggestArgs) -> Vec<String> {
+        let command = format!("namegate suggest{}", typed(args));
+        let policy = args.files.policy.as_ref();
+        let policy = policy.map_or(String::new(), |it| format!(" --policy {}", quoted(it)));
+        let mut next = Vec::new();
+        if proposal.of(Class::Add).next().is_some() {
+            let file = quoted(self.file());
+            next.push(format!(
+                "{command} --write {file}     (shows the diff first)"
+            ));
+            next.push(format!("{command}{policy} --format policy > new.json"));
+        }
+        // Which name it should be is for whoever has looked at them, and for nobody else, to say.
+        if proposal.of(Class::Review).next().is_some() {
+            next.push(format!(
+                "{command}{policy} --accept NAME     (one under REVIEW that you know to be needed)"
+            ));
+        }
+        next
+    }
+
+    /// Replaces the file, after the difference was shown; where there is none, it stays as it is.
+    fn write(&self, path: &Path, change: &Change) -> Result<u8, u8> {
+        if change.added == 0 {
+            talk(&format!("nothing to add: {} stays as it is", shown(path)));
+            return Ok(exit::OK);
+        }
+        let is_ours = self.is_ours(path);
+        if !is_ours && path.exists() {
+            let (path, file) = (shown(path), shown(self.file()));
+            return Err(usage(&format!(
+                "--write {path}: it is there already, and is not the policy {file}"
+            )));
+        }
+        let written = match &self.original {
+            Some(original) if is_ours => {
+                let source = self.source().unwrap_or_default();
+                talk(unified(&shown(path), source, &change.splices).trim_end());
+                original.replace(change.text.as_bytes())
+            }
+            Some(_) | None => {
+                for line in change.text.lines() {
+                    talk(&format!("+{}", printable(line)));
+                }
+                create(path, change.text.as_bytes())
+            }
+        };
+        written.map_err(|refusal| {
+            talk(&format!(
+                "namegate: {} is not written: {refusal}",
+                shown(path)
+            ));
+            refusal.exit_code()
+        })?;
+        talk(&format!("written: {}", shown(path)));
+        Ok(exit::OK)
+    }
+
+    /// Is this the file that was read?
+    fn is_ours(&self, path: &Path) -> bool {
+        let whole = |path: &Path| fs::canonicalize(path).ok();
+        whole(path).is_some_and(|it| Some(it) == whole(self.file()))
+    }
+}
+
+/// What was typed that the next command needs again, but for the policy.
+fn typed(args: &SuggestArgs) -> String {
+    let logs = args.log.iter().map(|it| ("log", quoted(it)));
+    let search = args
+        .search
+        .iter()
+        .map(|it| ("search", quoted(Path::new(it))));
+    let since = args.since.map(|it| {
+        (
+            "since",
+            quoted(Path::new(&humantime::format_duration(it).to_string())),
+        )
+    });
+    let files = &args.files;
+    let text = |it: &String| quoted(Path::new(it));
+    let choice = [
+        files.config.as_ref().map(|it| ("config", quoted(it))),
+        files.policy_id.as_ref().map(|it| ("policy-id", text(it))),
+        files
+            .policy_name
+            .as_ref()
+            .map(|it| ("policy-name", text(it))),
+    ];
+    let all = logs
+        .chain(search)
+        .chain(since)
+        .chain(choice.into_iter().flatten());
+    all.map(|(flag, value)| format!(" --{flag} {value}"))
+        .collect()
+}
+
+/// A document where there was none. Its times are the log's, so that it depends on nothing else.
+fn fresh(added: &[Pattern], proposal: &Proposal) -> String {
+    let new = NewArgs {
+        name: NEW_NAME.to_owned(),
+        allow: added.iter().map(Pattern::to_string).collect(),
+    };
+    let last_ms = proposal.span_ms.map_or(0, |(_, last)| last);
+    document(&new, last_ms)
+}
+
+/// An ending as it is compared.
+fn suffix(text: &str) -> String {
+    text.trim_matches('.').to_ascii_lowercase()
+}
+
+fn shown(path: &Path) -> String {
+    printable(&path.display().to_string())
+}
+
+/// As a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = shown(path);
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "_./:=@%+,-".contains(it);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// Lines that are none of a log's.
+#[derive(Default)]
+struct Findings {
+    found: Vec<Finding>,
+    total: usize,
+}
+
+struct Finding {
+    log: String,
+    line: u64,
+    message: &'static str,
+}
+
+impl Findings {
+    fn add(&mut self, log: &Path, line: u64, message: &'static str) {
+        self.total += 1;
+        if self.found.len() < FINDINGS_MAX {
+            let log = shown(log);
+            self.found.push(Finding { log, line, message });
+        }
+    }
+
+    fn talk(&self) {
+        for Finding { log, line, message } in self.found.iter().take(FINDINGS_SHOWN) {
+            talk(&format!("note: {log}:{line}: {message}"));
+        }
+        if let more @ 1.. = self.total.saturating_sub(FINDINGS_SHOWN) {
+            talk(&format!("note: and {more} more lines that are no records"));
+        }
+    }
+
+    fn json(&self) -> Value {
+        let found = self.found.iter();
+        found
+            .map(|it| json!({"log": it.log, "line": it.line, "message": it.message}))
+            .collect()
+    }
+}
+
+/// Puts together what the logs say; tells which one cannot be read.
+fn read_logs(logs: &[PathBuf]) -> Result<(Observations, Findings), u8> {
+    let (mut observations, mut findings) = (Observations::default(), Findings::default());
+    for log in logs {
+        let read = match log.as_os_str() == "-" {
+            true => read_log(log, io::stdin().lock(), &mut observations, &mut findings),
+            false => File::open(log).and_then(|file| {
+                read_log(log, BufReader::new(file), &mut observations, &mut findings)
+            }),
+        };
+        read.map_err(|error| {
+            talk(&format!("namegate: {}: {error}", shown(log)));
+            exit::MISSING
+        })?;
+    }
+    Ok((observations, findings))
+}
+
+fn read_log(
+    log: &Path,
+    mut from: impl BufRead,
+    observations: &mut Observations,
+    findings: &mut Findings,
+) -> io::Result<()> {
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        if !take_line(&mut from, &mut line)? {
+            break;
+        }
+        let is_whole = line.last() == Some(&b'\n');
+        match read_line(line.trim_ascii_end()) {
+            Ok(Some(observation)) => observations.add(&observation),
+            Ok(None) => (),
+            // Somebody is still writing it.
+            Err(_) if !is_whole => findings.add(log, number, "the last line is cut off"),
+            Err(message) => findings.add(log, number, message),
+        }
+    }
+    Ok(())
+}
+
+/// Takes a line with its end; of one that is longer than any record, only that much. False: there is no more.
+fn take_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    let mut any = false;
+    loop {
+        let octets = from.fill_buf()?;
+        if octets.is_empty() {
+            return Ok(any);
+        }
+        any = true;
+        let end = octets.iter().position(|it| *it == b'\n');
+        let taken = end.map_or(octets.len(), |at| at + 1);
+        let room = (LINE_OCTETS_MAX + 1).saturating_sub(line.len());
+        line.extend_from_slice(&octets[..taken.min(room)]);
+        from.consume(taken);
+        if end.is_some() {
+            // A line that was cut here has its end all the same.
+            if line.last() != Some(&b'\n') {
+                line.push(b'\n');
+            }
+            return Ok(true);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_have_an_end_and_long_ones_do_not_fill_the_memory() {
+        let long = "x".repeat(LINE_OCTETS_MAX * 3);
+        let text = format!("a\n{long}\nb");
+        let mut from = BufReader::with_capacity(7, text.as_bytes());
+        let mut take = || {
+            let mut line = Vec::new();
+            take_line(&mut from, &mut line)
+                .expect("read")
+                .then_some(line)
+        };
+        assert_eq!(take().as_deref(), Some(&b"a\n"[..]));
+        assert_eq!(take().map(|it| it.len()), Some(LINE_OCTETS_MAX + 2));
+        assert_eq!(take().as_deref(), Some(&b"b"[..]));
+        assert_eq!(take(), None);
+    }
+
+    #[test]
+    fn what_a_shell_would_change_is_quoted() {
+        assert_eq!(quoted(Path::new("/var/log/q.jsonl")), "/var/log/q.jsonl");
+        assert_eq!(quoted(Path::new("a b")), "'a b'");
+        assert_eq!(quoted(Path::new("*.x'$(y)")), r"'*.x'\''$(y)'");
+    }
+}
