@@ -4,6 +4,7 @@
 //! environment but PATH. What is printed is held against `tests/cli/*.txt`;
 //! `BLESS=1` writes those anew. Traffic stays on loopback.
 
+mod admin;
 mod audit;
 mod demo;
 mod doctor;
@@ -66,6 +67,7 @@ impl Room {
             .env("TMPDIR", self.0.path())
             // The machine may have a namegate of its own.
             .env("NAMEGATE_BLOCKED_FILE", "")
+            .env("NAMEGATE_ADMIN_SOCKET", "")
             .stdin(Stdio::null());
         command
     }

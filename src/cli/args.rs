@@ -28,7 +28,7 @@ use crate::policy::Pattern;
     arg_required_else_help = true
 )]
 #[command(
-    after_help = "Try it offline, without root:  namegate demo\nExit codes: 0 ok, 1 blocked or findings, 2 usage, 65 bad policy, 66 file missing, 69 no upstream,\n            71 port taken, 77 no permission, 78 bad configuration"
+    after_help = "Try it offline, without root:  namegate demo\nExit codes: 0 ok, 1 blocked or findings, 2 usage, 65 bad policy, 66 file missing, 69 no upstream,\n            or no resolver to ask, 71 port taken, 77 no permission, 78 bad configuration"
 )]
 pub(super) struct Cli {
     /// Colours in what people read
@@ -71,11 +71,32 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Would this name resolve, and why
     ///
-    /// Judges names as the resolver would, without sending anything. The code of a diagnostic (NP012) in
-    /// place of a name is told what it means, with an example and the remedy. Exit codes: 0 all are allowed,
-    /// 1 one is blocked, 65 the policy is refused, 66 there is none, 78 the configuration is refused.
+    /// Asks the running resolver, and tells what it knows of the name besides: who has asked for it, and what
+    /// the cache holds. With --policy, or where no resolver answers, the file is judged as the resolver would.
+    /// Nothing is sent to an upstream without --resolve. The code of a diagnostic (NP012) in place of a name is
+    /// told what it means, with an example and the remedy. Exit codes: 0 all are allowed, 1 one is blocked, 65
+    /// the policy is refused, 66 there is none, 69 no resolver to ask, 78 the configuration is refused.
     #[command(alias = "why")]
     Explain(ExplainArgs),
+    /// The running resolver on one screen
+    ///
+    /// Policy, watch, upstreams, counts, and why the last policy file was refused if it was. Exit codes: 0 it
+    /// runs, 69 no resolver answers, 77 its socket is not for this user.
+    Status(StatusArgs),
+    /// The names that were blocked lately
+    ///
+    /// The text of /run/namegate/blocked (blocked.file), newest first. Exit codes: 0, 69 no resolver answers, 77
+    /// its socket is not for this user.
+    Blocked(BlockedArgs),
+    /// Follow decisions as they are made
+    ///
+    /// One a line until Ctrl-C; whoever reads too slowly is told how many went by. Exit codes: 69 no resolver
+    /// answers or it has ended, 77 its socket is not for this user.
+    #[command(after_help = "\
+Examples:
+  namegate tail --blocked
+  namegate tail --name '*.npmjs.org' --format json")]
+    Tail(TailArgs),
     /// Is this machine really using it, and what goes around it
     ///
     /// Looks at resolv.conf, nsswitch.conf, port 53, other resolvers, the policy file and the system's limits, asks
@@ -95,6 +116,17 @@ pub(super) enum Command {
     Policy {
         #[command(subcommand)]
         command: PolicyCommand,
+    },
+    /// Have the running resolver read its policy now, and wait for the result
+    ///
+    /// Zones are looked at, and the query log is opened anew, too. Exit codes: 0 the file is in force, 65 it is
+    /// refused (the findings are shown, the policy before it stays), 66 it is gone or unreadable, 69 no
+    /// resolver answers, 77 its socket is not for this user.
+    Reload(ReloadArgs),
+    /// What upstream has said, as the running resolver remembers it
+    Cache {
+        #[command(subcommand)]
+        command: CacheCommand,
     },
     /// How `exec` starts a command in a namespace of its own
     #[command(name = "__child", hide = true)]
@@ -335,7 +367,7 @@ pub(super) struct RunArgs {
     /// Directory of zone files that are answered here [default: /etc/namegate/zones]
     #[arg(long, value_name = "DIR")]
     pub zones: Option<PathBuf>,
-    /// Address of /metrics, /livez, /readyz and /status, or off [default: 127.0.0.1:9953]
+    /// Address of /metrics, /livez, /readyz, /status and the page for a browser, or off [default: 127.0.0.1:9953]
     #[arg(long, value_name = "ADDR|off")]
     pub metrics: Option<String>,
     /// Which queries are logged: all, blocked or none [default: blocked]
@@ -414,11 +446,116 @@ pub(super) struct ExplainArgs {
     /// Type that would be asked for
     #[arg(long = "type", value_name = "TYPE", default_value = "A")]
     pub kind: String,
+    /// Have the running resolver ask upstream for an allowed name, and tell the answer
+    #[arg(long, conflicts_with_all = ["policy", "policy_id", "policy_name"])]
+    pub resolve: bool,
     #[command(flatten)]
     pub files: Files,
+    /// The resolver's admin socket [default: admin.socket]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["policy", "policy_id", "policy_name"])]
+    pub socket: Option<PathBuf>,
     /// What the verdicts are written as
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     pub format: Format,
+}
+
+impl ExplainArgs {
+    pub(super) fn flags(&self) -> Flags {
+        Flags {
+            socket: self.socket.clone(),
+            ..self.files.flags()
+        }
+    }
+
+    /// Is it a file that is to be judged by?
+    pub(super) fn names_file(&self) -> bool {
+        let files = &self.files;
+        files.policy.is_some() || files.policy_id.is_some() || files.policy_name.is_some()
+    }
+}
+
+/// Which running resolver is asked.
+#[derive(Debug, Args)]
+pub(super) struct Link {
+    /// Configuration file [default: /etc/namegate/config.toml, which may be missing]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The resolver's admin socket [default: admin.socket]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+}
+
+impl Link {
+    pub(super) fn flags(&self) -> Flags {
+        Flags {
+            config: self.config.clone(),
+            socket: self.socket.clone(),
+            ..Flags::default()
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// Again every two seconds, until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+    #[command(flatten)]
+    pub link: Link,
+    /// What it is written as
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BlockedArgs {
+    /// Every name, and each that a search list made in a line of its own
+    #[arg(long)]
+    pub all: bool,
+    /// Leave out what is older, such as 10m
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub since: Option<Duration>,
+    #[command(flatten)]
+    pub link: Link,
+    /// What they are written as
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TailArgs {
+    /// Only what is blocked, without what a search list made
+    #[arg(long)]
+    pub blocked: bool,
+    /// With --blocked: what a search list made, too
+    #[arg(long, requires = "blocked")]
+    pub all: bool,
+    /// Only this name, or with '*.npmjs.org' every name below npmjs.org
+    #[arg(long, value_name = "PATTERN")]
+    pub name: Option<String>,
+    /// Only what this address or range asks for
+    #[arg(long, value_name = "ADDR")]
+    pub client: Option<String>,
+    #[command(flatten)]
+    pub link: Link,
+    /// What they are written as; JSON has the fields of the query log
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReloadArgs {
+    #[command(flatten)]
+    pub link: Link,
+    /// What the result is written as
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CacheCommand {
+    /// Forget it: the next query for each name goes upstream
+    Flush(Link),
 }
 
 /// What a proposal is written as.

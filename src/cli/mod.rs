@@ -2,7 +2,10 @@
 
 mod args;
 mod ask;
+mod blocked;
+mod cache;
 mod check;
+mod client;
 mod demo;
 mod doctor;
 mod exec;
@@ -10,9 +13,11 @@ mod explain;
 mod generate;
 mod policy;
 mod querylog;
+mod reload;
 mod run;
 mod status;
 mod suggest;
+mod tail;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -23,7 +28,7 @@ use clap::Parser;
 use self::args::{Cli, Command};
 use crate::config::{self, Config, Flags};
 use crate::daemon::{StartError, select_of};
-use crate::policy::{Accepted, Diagnostics};
+use crate::policy::{Accepted, Diagnostics, printable};
 
 /// Exit codes (SPEC 9), those of sysexits(3) where they fit.
 mod exit {
@@ -32,6 +37,7 @@ mod exit {
     pub(super) const USAGE: u8 = 2;
     pub(super) const BAD_POLICY: u8 = 65;
     pub(super) const MISSING: u8 = 66;
+    pub(super) const UNAVAILABLE: u8 = 69;
     pub(super) const SYSTEM: u8 = 71;
     pub(super) const FORBIDDEN: u8 = 77;
     pub(super) const BAD_CONFIG: u8 = 78;
@@ -58,9 +64,14 @@ pub fn main() -> ExitCode {
         Command::Lay(args) => exec::lay(args),
         Command::Check(args) => check::check(args, cli.color),
         Command::Explain(args) => explain::explain(args, cli.color),
+        Command::Status(args) => status::status(args),
+        Command::Blocked(args) => blocked::blocked(args),
+        Command::Tail(args) => tail::tail(args),
         Command::Suggest(args) => suggest::suggest(args, cli.color),
         Command::Doctor(args) => doctor::doctor(args, cli.color),
         Command::Policy { command } => policy::run(command, cli.color),
+        Command::Reload(args) => reload::reload(args),
+        Command::Cache { command } => cache::run(command),
         Command::Gen { command } => generate::run(command),
     };
     ExitCode::from(code)
@@ -125,18 +136,6 @@ fn fail(error: &StartError) -> u8 {
 fn talk_of(diagnostics: &Diagnostics, color: clap::ColorChoice) {
     let drawn = diagnostics.render(colored(color, &io::stderr()));
     talk(drawn.trim_end());
-}
-
-/// A text of the document's or the user's, unable to steer a terminal.
-fn printable(text: &str) -> String {
-    let replaced = |c: char| {
-        if c.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            c
-        }
-    };
-    text.chars().map(replaced).collect()
 }
 
 /// Milliseconds since 1970, as policies and logs count time.

@@ -115,6 +115,7 @@ fn settle(config: &mut Config, args: &ExecArgs) {
         false => (Mode::Enforce, None),
     };
     config.metrics.listen = None;
+    config.admin.socket = None;
     config.blocked.file = None;
     let searched = searched_by_default().map(SearchSuffix::Name);
     config.blocked.search_suffixes.extend(searched);

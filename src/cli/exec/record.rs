@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast::error::RecvError;
 
-use super::super::explain::kinship_text;
 use super::advice::{Advisor, of_decision, of_sighting};
 use super::epilogue::Refusal;
 use crate::answer::{Reason, Ruling};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, kinship_text};
 use crate::learn::Observation;
 use crate::matcher::{Rules, Verdict};
 use crate::policy::Pattern;

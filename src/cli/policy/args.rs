@@ -52,8 +52,8 @@ Examples:
     Rm(AmendArgs),
     /// Wait until the running resolver serves a policy file of this content
     ///
-    /// Asks the status page at metrics.listen. Exit codes: 0 it does, 1 the time is over (what it serves instead is
-    /// told), 78 there is no status page.
+    /// Asks at its admin socket, or where this user may not, the status page at metrics.listen. Exit codes: 0 it
+    /// does, 1 the time is over (what it serves instead is told), 78 there is neither.
     #[command(after_help = "\
 Examples:
   namegate policy wait --sha256 \"$(sha256sum policy.json | cut -c1-64)\" --timeout 5s")]
@@ -176,6 +176,9 @@ pub(in crate::cli) struct WaitArgs {
     /// Configuration file [default: /etc/namegate/config.toml, which may be missing]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// The resolver's admin socket [default: admin.socket]
+    #[arg(long, value_name = "PATH", conflicts_with = "metrics")]
+    pub socket: Option<PathBuf>,
     /// Where the resolver has its status page [default: metrics.listen]
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<String>,

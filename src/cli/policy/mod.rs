@@ -21,9 +21,12 @@ pub(super) use replace::{Original, create};
 pub(super) use unified::unified;
 
 use std::path::Path;
+use std::sync::Arc;
 
-use super::explain::Judge;
+use super::explain::open;
 use crate::config::Config;
+use crate::daemon::Judge;
+use crate::policy::Accepted;
 
 /// Carries out one of them.
 pub(super) fn run(command: &PolicyCommand, color: clap::ColorChoice) -> u8 {
@@ -40,11 +43,15 @@ pub(super) fn run(command: &PolicyCommand, color: clap::ColorChoice) -> u8 {
     done.unwrap_or_else(|code| code)
 }
 
-/// The judge by the policy of this file, whatever the configuration names.
-fn judge_by(file: &Path, config: &Config, color: clap::ColorChoice) -> Result<Judge, u8> {
+/// The judge by the policy of this file, whatever the configuration names, and what stands in the file.
+fn judge_by(
+    file: &Path,
+    config: &Config,
+    color: clap::ColorChoice,
+) -> Result<(Judge, Arc<Accepted>), u8> {
     let mut config = config.clone();
     config.policy.file = file.to_owned();
-    Judge::open(config, color)
+    open(config, color)
 }
 
 /// `1 name`, `2 names`.
