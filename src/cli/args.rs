@@ -106,10 +106,11 @@ Examples:
     Doctor(DoctorArgs),
     /// Turn observed lookups into a proposal for the policy
     ///
-    /// Reads query logs, holds what was asked against the policy, and says what to add, what to look at, and what
-    /// to keep blocked. Nothing is written without --write, and nothing is added that is not a host of a known tool
-    /// or accepted by name. Exit codes: 0 done, 2 usage, 65 the
-    /// policy is refused, 66 a file is missing, 71 it changed meanwhile or cannot be written, 77 no permission, 78 the configuration is refused.
+    /// Reads query logs, or asks the running resolver what it remembers (ten thousand names, also of an audit), holds
+    /// what was asked against the policy, and says what to add, what to look at, and what to keep blocked. Nothing is
+    /// written without --write, and nothing is added that is not a host of a known tool or accepted by name. Exit
+    /// codes: 0 done, 2 usage, 65 the policy is refused, 66 a file is missing, 69 no resolver answers, 71 the policy
+    /// changed meanwhile or cannot be written, 77 no permission, 78 the configuration is refused.
     #[command(after_help = SUGGEST_HELP)]
     Suggest(SuggestArgs),
     /// Work with policy documents
@@ -571,11 +572,14 @@ pub(super) enum SuggestFormat {
 
 #[derive(Debug, Args)]
 pub(super) struct SuggestArgs {
-    /// Query log to read, JSON Lines; - is standard input; may be repeated
-    #[arg(long, value_name = "FILE", required = true)]
+    /// Query log to read, JSON Lines; - is standard input; may be repeated [default: what the running resolver remembers]
+    #[arg(long, value_name = "FILE")]
     pub log: Vec<PathBuf>,
     #[command(flatten)]
     pub files: Files,
+    /// The resolver's admin socket, without --log [default: admin.socket]
+    #[arg(long, value_name = "PATH", conflicts_with = "log")]
+    pub socket: Option<PathBuf>,
     /// Only names that were asked for in the last part of the log: 2h, 30m
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub since: Option<Duration>,

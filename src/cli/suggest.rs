@@ -1,6 +1,6 @@
 //! `suggest`: observed lookups, turned into a proposal for the policy.
 //!
-//! Reads logs and the policy, lets the room `learn` propose, and shows that. With
+//! Reads logs, or asks the running resolver, and the policy, lets the room `learn` propose, and shows that. With
 //! `--write` the policy grows by what is added, once the difference was shown.
 
 use std::fs;
@@ -11,6 +11,7 @@ use std::str;
 use serde_json::{Value, json};
 
 use super::args::{SuggestArgs, SuggestFormat};
+use super::client::Client;
 use super::policy::{Original, create, document, unified};
 use super::querylog::{Findings, read_log};
 use super::{accept, configuration, exit, fail, printable, quoted, say, talk, talk_of, usage};
@@ -24,7 +25,10 @@ const NEW_NAME: &str = "suggested";
 
 pub(super) fn suggest(args: &SuggestArgs, color: clap::ColorChoice) -> u8 {
     let read = || {
-        let (mut observations, findings) = read_logs(&args.log)?;
+        let (mut observations, findings) = match args.log.is_empty() {
+            true => (remembered(args)?, Findings::default()),
+            false => read_logs(&args.log)?,
+        };
         if let Some(since) = args.since {
             observations.keep_last(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         }
@@ -59,7 +63,23 @@ fn conclude(
 fn flags(args: &SuggestArgs) -> Flags {
     let flags = args.files.flags();
     let policy = flags.policy.clone().or_else(|| args.write.clone());
-    Flags { policy, ..flags }
+    Flags {
+        policy,
+        socket: args.socket.clone(),
+        ..flags
+    }
+}
+
+/// Asks the running resolver.
+fn remembered(args: &SuggestArgs) -> Result<Observations, u8> {
+    let page = Client::of(&configuration(&flags(args))?)?.get("/v1/trail")?;
+    let all = learn::read_trail(page.as_bytes()).map_err(|why| {
+        talk(&format!("namegate: the resolver's answer is {why}"));
+        exit::SYSTEM
+    })?;
+    let mut observations = Observations::default();
+    all.iter().for_each(|it| observations.add(it));
+    Ok(observations)
 }
 
 /// The policy that the proposal is for.
@@ -311,6 +331,7 @@ fn typed(args: &SuggestArgs) -> String {
     let since = since.map(|it| ("since", it.to_string()));
     let files = &args.files;
     let choice = [
+        args.socket.as_ref().map(|it| ("socket", shown(it))),
         files.config.as_ref().map(|it| ("config", shown(it))),
         files.policy_id.clone().map(|it| ("policy-id", it)),
         files.policy_name.clone().map(|it| ("policy-name", it)),

@@ -138,6 +138,34 @@ fn status_is_one_screen() {
 }
 
 #[test]
+fn suggest_asks_what_the_resolver_remembers() {
+    let served = Served::new();
+    for name in ["github.com", "pypi.org", "pypi.org", "evil.example"] {
+        served.running.ask(name);
+    }
+    let told = served.tell("suggest --policy policy.json --format json");
+    let (proposed, _) = told.split_once("--- exit 0").expect("it ends well");
+    let proposed: Value = serde_json::from_str(proposed).expect("a document");
+    let items = proposed["items"].as_array().expect("a list").clone();
+    let of = |name: &str| {
+        let item = items.iter().find(|it| it["name"] == name);
+        let item = item.unwrap_or_else(|| panic!("{name} is not in {proposed}"));
+        (item["class"].clone(), item["count"].clone())
+    };
+    assert_eq!(of("pypi.org"), ("add".into(), 2.into()));
+    assert_eq!(of("evil.example").0, "review");
+    let told = served.tell("suggest --policy policy.json");
+    has(
+        &told,
+        &["ADD  2 names", "--socket admin.sock", "--- exit 0"],
+    );
+    let nobody = served
+        .room
+        .tell("suggest --policy policy.json --socket no.sock");
+    has(&nobody, &["--- exit 69"]);
+}
+
+#[test]
 fn blocked_is_the_text_of_the_file_in_the_box() {
     let served = Served::new();
     served.running.ask("evil.example");
