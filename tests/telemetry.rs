@@ -16,7 +16,7 @@ use namegate::matcher::{Grant, Rule, Rules, Verdict};
 use namegate::policy::Pattern;
 use namegate::telemetry::http::{self, State};
 use namegate::telemetry::{
-    AuditFigures, Done, Finding, Live, METRICS, Snapshot, Telemetry, Timings, Transport,
+    AuditFigures, Done, Finding, Live, METRICS, Refused, Snapshot, Telemetry, Timings, Transport,
     UpstreamFigures, Watch,
 };
 use namegate::wire::{Name, Rcode, Type};
@@ -703,6 +703,10 @@ impl State for Ailing {
         busy().status()
     }
 
+    fn refused(&self, most: usize) -> Vec<Refused> {
+        busy().refused(most)
+    }
+
     fn metrics(&self) -> String {
         busy().metrics()
     }
@@ -755,7 +759,8 @@ async fn each_page_says_its_thing() {
 
 #[tokio::test]
 async fn what_is_no_page_is_refused() {
-    assert_eq!(ask("GET /", "localhost").await.0, 404);
+    assert_eq!(ask("GET /v1/blocked", "localhost").await.0, 404);
+    assert_eq!(ask("POST /v1/reload", "localhost").await.0, 405);
     assert_eq!(ask("GET /metrics/", "localhost").await.0, 404);
     assert_eq!(ask("POST /metrics", "localhost").await.0, 405);
     assert_eq!(ask("GET /metrics", "evil.example:9953").await.0, 403);

@@ -270,7 +270,7 @@ async fn the_pages_show_what_is_told() {
     let live = live_of(&config, &policy);
     let road = road_told(&config, live, Arc::new(OneAddress), telemetry);
     for (page, name) in [
-        (include_str!("../README.md"), "npmjs.org"),
+        (include_str!("../docs/OPERATING.md"), "npmjs.org"),
         (include_str!("../docs/BLOCKED.md"), "pypi.org"),
     ] {
         let texts = told_by(&road, name).await;

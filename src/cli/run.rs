@@ -86,6 +86,7 @@ fn tell_of_start(daemon: &Daemon) {
         wildcard,
         listen = listen.join(" "),
         metrics = daemon.pages().map(tracing::field::display),
+        admin = daemon.admin().map(|it| tracing::field::display(it.display())),
         "namegate {} answers",
         env!("CARGO_PKG_VERSION")
     );

@@ -29,6 +29,8 @@ pub struct Flags {
     pub metrics: Option<String>,
     /// `--log-queries all`, `blocked` or `none`.
     pub log_queries: Option<String>,
+    /// `--socket PATH`, of the commands that ask a running daemon.
+    pub socket: Option<PathBuf>,
     /// `--mode enforce`, or `audit`.
     pub mode: Option<String>,
     /// `--audit-for TIME`: from now. No key says this: each restart would begin anew.
@@ -54,6 +56,7 @@ impl Flags {
                 "log.queries",
                 word("--log-queries", self.log_queries.as_ref()),
             ),
+            ("admin.socket", path("--socket", self.socket.as_ref())),
         ]
         .into_iter()
         .filter_map(|(key, said)| Some((key, said?)))

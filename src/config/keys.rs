@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::Queries;
 use super::value::{Read, Said, What, nearest};
-use super::value::{addresses, clients, contact, duration, level, list, metrics, moment, name};
+use super::value::{
+    addresses, clients, contact, duration, level, list, metrics, mode, moment, name,
+};
 use super::value::{
     one_of, path, path_or_none, patterns, search_suffixes, seconds, servers, sink, size,
 };
@@ -159,6 +161,10 @@ pub(super) const KEYS: &[Key] = keys! {
     "log" "client_ip" => log.client_ip = one_of(&CLIENT_IP);
 
     "metrics" "listen" => metrics.listen = metrics();
+
+    "admin" "socket" => admin.socket = path_or_none();
+    "admin" "mode" => admin.mode = mode();
+    "admin" "group" => admin.group = text();
 };
 
 /// The one table that may stand many times.
@@ -365,6 +371,9 @@ mod tests {
         ("log.sink", r#""file:/q.jsonl""#, "file:/q.jsonl"),
         ("log.client_ip", r#""prefix""#, "prefix"),
         ("metrics.listen", r#""""#, "off"),
+        ("admin.socket", r#""/run/a.sock""#, "/run/a.sock"),
+        ("admin.mode", r#""0660""#, "660"),
+        ("admin.group", r#""operators""#, "operators"),
     ];
 
     fn from_file(path: &str, value: &str) -> Config {

@@ -74,6 +74,7 @@ pub struct Config {
     pub guard: Guard,
     pub log: Log,
     pub metrics: Metrics,
+    pub admin: Admin,
 }
 
 /// `[listen]`
@@ -353,6 +354,20 @@ pub struct Metrics {
     pub listen: Option<SocketAddr>,
 }
 
+/// `[admin]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    /// Where the operator's commands reach the daemon; none: nowhere.
+    pub socket: Option<PathBuf>,
+    /// The socket's permissions: who may write may do what there is to do.
+    pub mode: u32,
+    /// Its group, by name or number; empty: the process's own.
+    pub group: String,
+}
+
+/// Where the admin socket is unless somebody says otherwise: a directory that is not there is no fault.
+pub const ADMIN_SOCKET: &str = "/run/namegate/admin.sock";
+
 /// The types that are forwarded by default (SPEC 7).
 const FORWARDED_TYPES: [u16; 18] = [
     1, 28, 257, 5, 48, 43, 65, 15, 35, 2, 12, 6, 33, 44, 64, 52, 16, 256,
@@ -433,6 +448,11 @@ impl Default for Config {
             metrics: Metrics {
                 listen: Some(at("127.0.0.1:9953")),
             },
+            admin: Admin {
+                socket: Some(PathBuf::from(ADMIN_SOCKET)),
+                mode: 0o600,
+                group: String::new(),
+            },
         }
     }
 }
@@ -496,6 +516,7 @@ mod tests {
             zones: Some("z".into()),
             metrics: text("off"),
             log_queries: text("none"),
+            socket: Some("a.sock".into()),
             mode: text("audit"),
             audit_for: text("2h"),
         };
@@ -507,6 +528,7 @@ mod tests {
         assert_eq!(config.zones.dir, PathBuf::from("z"));
         assert_eq!(config.metrics.listen, None);
         assert_eq!(config.log.queries, Queries::None);
+        assert_eq!(config.admin.socket, Some(PathBuf::from("a.sock")));
         assert_eq!(config.policy.mode, Mode::Audit);
         let left = config
             .policy

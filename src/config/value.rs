@@ -373,6 +373,22 @@ pub(super) fn metrics(said: &Said) -> Read<Option<SocketAddr>> {
     }
 }
 
+/// The permissions of a file, in octal digits as chmod(1) takes them.
+pub(super) fn mode(said: &Said) -> Read<u32> {
+    let digits = said.as_text();
+    let is_number =
+        |it: &&str| (3..=4).contains(&it.len()) && it.bytes().all(|it| it.is_ascii_digit());
+    let digits = digits.filter(is_number);
+    let mode = digits.and_then(|it| u32::from_str_radix(it, 8).ok());
+    match mode {
+        Some(mode) if mode <= 0o777 => Ok(mode),
+        _ => said.refuse(
+            "is no mode of a file",
+            "write octal digits such as \"0660\"",
+        ),
+    }
+}
+
 /// Who may ask: ranges, at least one.
 pub(super) fn clients(said: &Said) -> Read<Vec<IpNet>> {
     let help = "with no range, nobody could ask; write one such as \"10.0.0.0/8\"";
@@ -792,6 +808,17 @@ mod tests {
         );
         assert!(one("listen.addresses", "['127.0.0.1:0', '127.0.0.1:0']").is_ok());
         assert!(one("listen.addresses", "['[::1]']").is_ok());
+    }
+
+    #[test]
+    fn modes_are_octal_digits() {
+        for bad in ["'0o660'", "'rw-'", "'1777'", "'+60'", "'66'", "660"] {
+            refused("admin.mode", bad, "is no mode of a file", "\"0660\"");
+        }
+        assert_eq!(
+            one("admin.mode", "'640'").expect("a mode").admin.mode,
+            0o640
+        );
     }
 
     #[test]

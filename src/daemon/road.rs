@@ -36,7 +36,7 @@ use crate::matcher::{Denial, Grant, Rule, Rules, Verdict, Why};
 use crate::telemetry::{self, Done, Telemetry};
 use crate::wire::{
     ANY_HINFO, Age, Asked, CLASS_IN, Ede, Edns, Head, Keepalive, MESSAGE_OCTETS_MAX, Malformed,
-    Options, Query, Rcode, Room, Section, Type, Unreadable, Wants, reply, reply_unreadable,
+    Name, Options, Query, Rcode, Room, Section, Type, Unreadable, Wants, reply, reply_unreadable,
     udp_limit,
 };
 
@@ -256,6 +256,17 @@ impl Road {
     /// Queries that wait.
     pub fn inflight(&self) -> usize {
         self.manners.max_inflight - self.inflight.available_permits()
+    }
+
+    /// The local zones that are served.
+    pub(super) fn zones(&self) -> Arc<Zones> {
+        self.zones.load_full()
+    }
+
+    /// Asks upstream for somebody who is no client, if there is room for one more; what it says is kept as always.
+    pub(super) async fn fetch(&self, asked: &Asked) -> Option<Arc<Entry<Known>>> {
+        let _place = self.inflight.clone().try_acquire_owned().ok()?;
+        Some(self.fetcher.fetch(asked).await)
     }
 
     /// The cache, for its figures.
@@ -535,7 +546,7 @@ impl Road {
         Pass {
             reason: reason(rule),
             rule: Some(rule),
-            sees_private: rule.grant != Grant::Listed || self.sees_private(visit),
+            sees_private: self.sees_private(visit.live, visit.query.name(), Some(rule)),
             audited: None,
         }
     }
@@ -551,19 +562,20 @@ impl Road {
         Some(Pass {
             reason: reason_denied(why),
             rule: None,
-            sees_private: self.sees_private(visit),
+            sees_private: self.sees_private(visit.live, visit.query.name(), None),
             audited: Some(why),
         })
     }
 
-    /// May a name that is listed lead to private addresses?
-    fn sees_private(&self, visit: &Visit<'_>) -> bool {
+    /// May the answer for a name hold private addresses? What grants it is none in an audit.
+    pub(super) fn sees_private(&self, live: &Live, name: &Name, rule: Option<Rule>) -> bool {
         let by_operator = match self.manners.private_answers {
             PrivateAnswers::Pass => true,
-            PrivateAnswers::PassForAllowAll => visit.live.rules.allows_all(),
+            PrivateAnswers::PassForAllowAll => live.rules.allows_all(),
             PrivateAnswers::Remove => false,
         };
-        by_operator || self.private_allowed.covers(visit.query.name())
+        let is_service = rule.is_some_and(|rule| rule.grant != Grant::Listed);
+        by_operator || is_service || self.private_allowed.covers(name)
     }
 
     /// The keys of names above allowed ones, for clients that validate; the policy fixes these names, so asking says nothing.

@@ -17,6 +17,7 @@ use super::nearest::Nearest;
 use super::queue::Record;
 use super::reloads::{Generation, Reloads};
 use super::sink::Out;
+use super::trail::Decision;
 use crate::answer::{Outcome, Reason, Ruling};
 use crate::config::{ClientIp, Log, Queries, Sink};
 use crate::wire::{Name, Rcode, Type};
@@ -175,6 +176,27 @@ impl QueryLog {
             Err(error) => tracing::warn!(%error, "the query log's file cannot be opened anew"),
         }
     }
+}
+
+/// A decision as a record of the log, with all of the client's address.
+pub(super) fn line_of(decision: &Decision, generation: Option<&Generation>) -> String {
+    let record = Record {
+        at: decision.at,
+        name: Some(decision.name),
+        kind: decision.kind,
+        transport: decision.transport,
+        client: decision.client,
+        outcome: decision.outcome,
+        rule: None,
+        generation: decision.generation,
+        took: decision.took,
+        ttl_s: decision.ttl_s,
+    };
+    let line = Line {
+        matched: decision.matched.clone(),
+        ..Line::new(&record, generation, ClientIp::Full)
+    };
+    serde_json::to_string(&line).expect("a line is strings and numbers")
 }
 
 /// Does the log hold queries that end like this?

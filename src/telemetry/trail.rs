@@ -9,8 +9,11 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
+use serde_json::{Value, json};
+
 use super::Transport;
 use super::queue::Record;
+use super::reloads::rfc3339;
 use crate::answer::{Outcome, Reason, Ruling};
 use crate::wire::{Name, Type};
 
@@ -52,6 +55,27 @@ pub struct Sighting {
     pub client: IpAddr,
 }
 
+impl Sighting {
+    /// For programs.
+    pub fn json(&self) -> Value {
+        let kinds: Vec<String> = self.kinds.iter().map(ToString::to_string).collect();
+        json!({
+            "name": self.name.to_string(),
+            "asked_as": self.asked_as.map(|it| it.to_string()),
+            "verdict": self.ruling.word(),
+            "reason": self.reason.word(),
+            "types": kinds,
+            "count": self.count,
+            "blocked": self.blocked,
+            "would_block": self.would_block,
+            "first": rfc3339(self.first),
+            "last": rfc3339(self.last),
+            "generation": self.generation,
+            "client": self.client.to_string(),
+        })
+    }
+}
+
 /// A name that was blocked for one client, and still is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -86,6 +110,8 @@ pub struct Decision {
     pub generation: u64,
     /// From the query's arrival to the reply.
     pub took: Duration,
+    /// The smallest TTL in the reply, seconds; none: no record in it.
+    pub ttl_s: Option<u32>,
 }
 
 /// The table.

@@ -56,6 +56,11 @@ impl Upstream {
         Self { address, asked }
     }
 
+    /// How many queries came to it.
+    pub(super) fn asked(&self) -> usize {
+        self.asked.load(SeqCst)
+    }
+
     fn url(&self) -> String {
         format!("udp://{}", self.address)
     }

@@ -61,6 +61,15 @@ fn the_supervisor_is_told_each_step() {
         "{ready}"
     );
 
+    room.write("policy.json", &document(&["10.0.0.1"]));
+    let refused = hear(&socket, "the policy file is refused: line ");
+    assert!(
+        refused.starts_with("STATUS=policy test gen 2, 1 name; ") && refused.contains("NP013"),
+        "{refused}"
+    );
+    room.write("policy.json", &document(&["github.com"]));
+    hear(&socket, "STATUS=policy test gen 2, 1 name\n");
+
     running.signal("TERM");
     hear(&socket, "STOPPING=1");
     assert_eq!(running.exit_code(), 0);

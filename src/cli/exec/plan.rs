@@ -11,15 +11,17 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::super::args::ExecArgs;
-use super::super::{configuration, exit, fail, printable, talk, talk_of};
+use super::super::policy::document;
+use super::super::{accept, configuration, exit, printable, read_policy, talk};
 use super::identity::{self, Identity};
-use super::room::{self, Room};
+use super::room::Room;
 use crate::config::{AUDIT_MAX, Config, Mode, Queries, SearchSuffix, Sink};
-use crate::daemon::{StartError, select_of};
-use crate::policy::{self, Pattern};
+use crate::policy::{Pattern, Policy};
 use crate::telemetry;
 use crate::wire::Name;
 
+/// The name of the policy that flags make.
+const NAME: &str = "exec";
 /// What was asked for is the owner's to read, and the group's.
 const FILE_MODE: u32 = 0o640;
 
@@ -30,6 +32,8 @@ pub(super) struct Plan<'a> {
     pub(super) config: Config,
     /// Who runs the command, if it is not us.
     pub(super) identity: Option<Identity>,
+    /// What the command is held to.
+    pub(super) policy: Policy,
 }
 
 impl<'a> Plan<'a> {
@@ -46,11 +50,12 @@ impl<'a> Plan<'a> {
         telemetry::install(&config.log);
         let source = match &args.policy {
             Some(_) => read_policy(&config)?,
-            None => room::policy(&allowed(args)?).into_bytes(),
+            None => document(NAME, &allowed(args)?, 0).into_bytes(),
         };
-        accept(&config, &source, color)?;
+        let accepted = accept(&config, &source, color)?;
         let room = Room::open().map_err(|error| no_room(&error))?;
         let mut plan = Self {
+            policy: accepted.policy,
             args,
             room,
             config,
@@ -110,6 +115,7 @@ fn settle(config: &mut Config, args: &ExecArgs) {
         false => (Mode::Enforce, None),
     };
     config.metrics.listen = None;
+    config.admin.socket = None;
     config.blocked.file = None;
     let searched = searched_by_default().map(SearchSuffix::Name);
     config.blocked.search_suffixes.extend(searched);
@@ -127,10 +133,10 @@ fn searched_by_default() -> Option<Name> {
     host.trim().split_once('.')?.1.parse().ok()
 }
 
-/// The patterns of `--allow`; nothing between two commas is none. Says what is no pattern.
+/// The patterns of `--allow` and `--bundle`; nothing between two commas is none. Says what is no pattern.
 fn allowed(args: &ExecArgs) -> Result<Vec<String>, u8> {
     let texts = args.allow.iter().map(|it| it.trim());
-    let mut allowed = Vec::new();
+    let mut allowed = args.bundles.patterns();
     let mut flaws = 0;
     for text in texts.filter(|it| !it.is_empty()) {
         match Pattern::parse(text) {
@@ -151,23 +157,6 @@ fn allowed(args: &ExecArgs) -> Result<Vec<String>, u8> {
     } else {
         Ok(allowed)
     }
-}
-
-fn read_policy(config: &Config) -> Result<Vec<u8>, u8> {
-    let file = &config.policy.file;
-    fs::read(file).map_err(|error| {
-        let file = file.clone();
-        fail(&StartError::PolicyMissing { file, error })
-    })
-}
-
-fn accept(config: &Config, source: &[u8], color: clap::ColorChoice) -> Result<(), u8> {
-    let file = config.policy.file.display().to_string();
-    let read = policy::read(&file, source, &select_of(config));
-    read.map(drop).map_err(|diagnostics| {
-        talk_of(&diagnostics, color);
-        exit::BAD_POLICY
-    })
 }
 
 fn no_room(error: &io::Error) -> u8 {

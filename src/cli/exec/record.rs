@@ -2,13 +2,15 @@
 //! about it.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use tokio::sync::broadcast::error::RecvError;
 
-use super::super::explain::kinship_text;
-use super::epilogue::{Hidden, Refusal};
+use super::advice::{Advisor, of_decision, of_sighting};
+use super::epilogue::Refusal;
 use crate::answer::{Reason, Ruling};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, kinship_text};
+use crate::learn::Observation;
 use crate::matcher::{Rules, Verdict};
 use crate::policy::Pattern;
 use crate::telemetry::Sighting;
@@ -25,45 +27,42 @@ impl<'a> Record<'a> {
     }
 
     /// Ends with the first name that is refused, from now on, and matters.
-    pub(super) fn first_refusal(&self) -> impl Future<Output = ()> + use<> {
+    pub(super) fn first_refusal(&self, advisor: Arc<Advisor>) -> impl Future<Output = ()> + use<> {
         let telemetry = self.daemon.telemetry().clone();
         let mut decisions = telemetry.watch_decisions();
         async move {
             loop {
-                let is_refused = match decisions.recv().await {
-                    Ok(decision) => is_refusal(&decision.name, decision.outcome.reason),
+                let refused: Vec<Observation> = match decisions.recv().await {
+                    Ok(decision) if !is_blocked(decision.outcome.reason) => continue,
+                    Ok(decision) => vec![of_decision(&decision)],
                     // Too many at once to look at each; the trail has them.
                     Err(RecvError::Lagged(_)) => {
-                        let refused = telemetry.sightings(|it| is_refusal(&it.name, it.reason));
-                        !refused.is_empty()
+                        let refused = telemetry.sightings(|it| is_blocked(it.reason));
+                        refused.iter().map(of_sighting).collect()
                     }
                     Err(RecvError::Closed) => return std::future::pending().await,
                 };
-                if is_refused {
+                if advisor.matters(refused) {
                     return;
                 }
             }
         }
     }
 
-    /// The names that were refused, in the order of first sight; and how many lookups are not worth a line.
-    pub(super) fn refusals(&self) -> (Vec<Refusal>, Hidden) {
+    /// The names that were refused, in the order of first sight, and all that was asked for.
+    pub(super) fn refusals(&self) -> (Vec<Refusal>, Vec<Observation>) {
         let live = self.daemon.road().live();
-        let mut hidden = Hidden::default();
         let mut refusals = Vec::new();
+        let mut observations = Vec::new();
         let mut seen = self.daemon.telemetry().sightings(|_| true);
         seen.sort_by_key(|it| it.first);
         for sighting in seen {
-            let Some(count) = refused(&sighting) else {
-                continue;
-            };
-            match noise(&sighting.name, sighting.reason) {
-                Some(Noise::SearchSuffix) => hidden.search_suffix += count,
-                Some(Noise::Reverse) => hidden.reverse += count,
-                None => refusals.push(refusal(&sighting, count, &live.rules)),
+            observations.push(of_sighting(&sighting));
+            if let Some(count) = refused(&sighting) {
+                refusals.push(refusal(&sighting, count, &live.rules));
             }
         }
-        (refusals, hidden)
+        (refusals, observations)
     }
 }
 
@@ -75,41 +74,20 @@ fn refused(sighting: &Sighting) -> Option<u64> {
     }
 }
 
-/// What is refused on most machines, and missed by nobody.
-enum Noise {
-    SearchSuffix,
-    /// Which name an address has.
-    Reverse,
-}
-
-fn noise(name: &Name, reason: Reason) -> Option<Noise> {
-    let mut labels = name.labels().collect::<Vec<_>>().into_iter().rev();
-    let is_reverse =
-        labels.next() == Some(b"arpa") && matches!(labels.next(), Some(b"in-addr" | b"ip6"));
-    if reason == Reason::SearchSuffix {
-        return Some(Noise::SearchSuffix);
-    }
-    is_reverse.then_some(Noise::Reverse)
-}
-
-/// Is this a no that the command may fail by? A type that is not served is not: the name is there.
-fn is_refusal(name: &Name, reason: Reason) -> bool {
-    reason.ruling() == Ruling::Blocked && reason != Reason::Qtype && noise(name, reason).is_none()
+fn is_blocked(reason: Reason) -> bool {
+    reason.ruling() == Ruling::Blocked
 }
 
 fn refusal(sighting: &Sighting, count: u64, rules: &Rules) -> Refusal {
-    let asked_as = sighting.asked_as.map(|it| format!("asked for as {it}"));
-    let notes: Vec<String> = note(&sighting.name, sighting.reason, rules)
-        .into_iter()
-        .chain(asked_as)
-        .collect();
     Refusal {
         name: sighting.name,
         kinds: sighting.kinds.clone(),
         count,
         ruling: sighting.ruling,
         reason: sighting.reason,
-        note: (!notes.is_empty()).then(|| notes.join("; ")),
+        note: note(&sighting.name, sighting.reason, rules),
+        asked_as: sighting.asked_as,
+        item: None,
     }
 }
 
@@ -175,23 +153,5 @@ mod tests {
         check("github.com", Reason::PrivateAddress, Some(private));
         let private = "its addresses are private";
         check("evil.example", Reason::PrivateAddress, Some(private));
-    }
-
-    #[test]
-    fn noise_and_types_stop_no_command() {
-        for (name, reason, expected) in [
-            ("evil.example", Reason::NotListed, true),
-            ("evil.example", Reason::DenyAll, true),
-            ("rebind.example", Reason::PrivateAddress, true),
-            ("github.com", Reason::Qtype, false),
-            ("github.com", Reason::Exact, false),
-            ("github.com", Reason::UpstreamTimeout, false),
-            ("a.com.cluster.local", Reason::SearchSuffix, false),
-            ("1.2.0.192.in-addr.arpa", Reason::NotListed, false),
-            ("in-addr.arpa.example", Reason::NotListed, true),
-        ] {
-            let name: Name = name.parse().expect(name);
-            assert_eq!(is_refusal(&name, reason), expected, "{name} {reason}");
-        }
     }
 }
