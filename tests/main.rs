@@ -15,6 +15,7 @@ mod front;
 mod fuzz;
 mod learn;
 mod model;
+mod octets;
 mod readme;
 mod schema;
 mod script;
