@@ -13,7 +13,7 @@ pub mod model;
 mod upstream;
 
 pub use message::message;
-pub use upstream::upstream_answer;
+pub use upstream::{Fact, leads_inside, off_the_chain, upstream_answer};
 
 use namegate::config::Config;
 use namegate::daemon::{Grants, compile};
