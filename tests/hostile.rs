@@ -104,12 +104,12 @@ fn serve_udp(socket: &UdpSocket) {
             }
             "elsewhere" => send(&other_port, &reply(query, LIE)),
             "flood" => {
-                (0..=300_u16).for_each(|id| {
-                    send(
-                        socket,
-                        &[&id.to_be_bytes()[..], &reply(query, LIE)[2..]].concat(),
-                    )
-                });
+                for guess in (0..=300_u16)
+                    .map(u16::to_be_bytes)
+                    .filter(|it| *it != query[..2])
+                {
+                    send(socket, &[&guess[..], &reply(query, LIE)[2..]].concat());
+                }
                 send(socket, &reply(query, TRUTH));
             }
             "order1" => held
@@ -132,7 +132,7 @@ fn serve_udp(socket: &UdpSocket) {
                 send(socket, &reply(query, TRUTH));
             }
             "drip" | "half" | "reset" | "mute" | "closed" | "long" | "none" => {
-                send(socket, &truncated(query))
+                send(socket, &truncated(query));
             }
             _ => send(socket, &reply(query, TRUTH)),
         }
@@ -222,7 +222,7 @@ fn ask(server: SocketAddr, label: &str) -> Told {
     let message = Message::read(&datagram[..len]).expect("a whole message");
     let addresses = message
         .records(Section::Answer)
-        .map(|it| it.spelled().expect("an address").clone())
+        .map(|it| it.spelled().expect("an address"))
         .collect();
     let rcode = message.rcode();
     socket

@@ -103,10 +103,10 @@ impl Spoil {
             Self::Set(at, to) => octets[place(at)] = *to,
             Self::Cut(at) => octets.truncate(place(at)),
             Self::Remove(at, count) => {
-                drop(octets.drain(place(at)..(place(at) + count).min(from + len)))
+                drop(octets.drain(place(at)..(place(at) + count).min(from + len)));
             }
             Self::Insert(at, more) => {
-                drop(octets.splice(place(at)..place(at), more.iter().copied()))
+                drop(octets.splice(place(at)..place(at), more.iter().copied()));
             }
             Self::Copy(start, count, to) => {
                 let piece = octets[place(start)..(place(start) + count).min(from + len)].to_vec();
@@ -118,7 +118,7 @@ impl Spoil {
                 octets.extend(&other[start.index(other.len())..]);
             }
             Self::Count(which, to) => {
-                octets[6 + which * 2..][..2].copy_from_slice(&to.to_be_bytes())
+                octets[6 + which * 2..][..2].copy_from_slice(&to.to_be_bytes());
             }
         }
     }
