@@ -8,10 +8,12 @@
 // The resolver's tests take this file in as a module.
 #![allow(missing_docs, unreachable_pub, clippy::panic, clippy::print_stderr)]
 
+mod files;
 mod message;
 pub mod model;
 mod upstream;
 
+pub use files::{config, zone};
 pub use message::message;
 pub use upstream::{Fact, leads_inside, off_the_chain, upstream_answer};
 
