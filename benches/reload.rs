@@ -68,6 +68,7 @@ fn config(room: &Path) -> Config {
     config.upstream.servers = Vec::new();
     config.log.queries = Queries::None;
     config.metrics.listen = None;
+    config.admin.socket = None;
     config
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every test there is: style, lints, documentation, cargo's tests, dig on real sockets, real clients and `exec` in
-# namespaces, doctor on machines with each fault.
+# namespaces, doctor on machines with each fault, the page in a browser where there is one.
 #
 #   tests/all.sh
 #
@@ -31,6 +31,7 @@ main() {
     suite clients
     suite exec
     suite doctor
+    suite page
     sum_up
 }
 

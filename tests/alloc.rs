@@ -4,9 +4,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use namegate::config::{Config, Queries, Sink};
+use namegate::daemon::Audit;
 use namegate::front::{Client, Road as _, Step, Transport};
 use namegate::wire::{MESSAGE_OCTETS_MAX, Type};
 
@@ -115,6 +116,36 @@ async fn immediate_answers_allocate_nothing() {
                 );
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn an_audit_allocates_no_more() {
+    let mut config = Config::default();
+    config.log.queries = Queries::None;
+    let an_hour = || Duration::from_secs(3600);
+    let road = road(&config, &["github.com"], Arc::new(OneAddress));
+    let road = Arc::into_inner(road).expect("nobody else has it");
+    let road = Arc::new(road.audited(Audit::lasting(SystemTime::now() + an_hour(), an_hour)));
+    let client = Client {
+        address: SocketAddr::from(([127, 0, 0, 1], 40_000)),
+        transport: Transport::Udp,
+    };
+    let (mut out, octets) = (
+        Vec::with_capacity(MESSAGE_OCTETS_MAX),
+        query("evil.example", Type::A, true),
+    );
+    for round in 0..4 {
+        let before = allocations();
+        let step = road.answer_now(&octets, &client, Instant::now(), &mut out);
+        let allocated = allocations() - before;
+        if let Step::Later(pending) = step {
+            assert_eq!(round, 0, "it is cached");
+            let ready = road.answer_later(pending).await;
+            road.finish(ready, &mut out);
+        }
+        assert!(allocated == 0 || round < 2, "{allocated} allocations");
+        assert_eq!(out[3] & 0x0F, 0, "it resolves");
     }
 }
 

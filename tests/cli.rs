@@ -4,6 +4,8 @@
 //! environment but PATH. What is printed is held against `tests/cli/*.txt`;
 //! `BLESS=1` writes those anew. Traffic stays on loopback.
 
+mod admin;
+mod audit;
 mod demo;
 mod doctor;
 mod generate;
@@ -17,6 +19,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
 
 use crate::support::document;
 
@@ -63,6 +67,7 @@ impl Room {
             .env("TMPDIR", self.0.path())
             // The machine may have a namegate of its own.
             .env("NAMEGATE_BLOCKED_FILE", "")
+            .env("NAMEGATE_ADMIN_SOCKET", "")
             .stdin(Stdio::null());
         command
     }
@@ -145,6 +150,32 @@ fn hold(name: &str, text: &str) {
         text == expected,
         "{}, expected:\n{expected}\ngot:\n{text}\nrun with BLESS=1 to keep it",
         kept.display()
+    );
+}
+
+/// Holds what a command prints for programs against its published schema: a file below docs/, or a part of one.
+#[track_caller]
+fn hold_to_schema(schema: &str, command: &str, printed: &[u8]) {
+    let (file, part) = schema.split_once('#').unwrap_or((schema, ""));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docs")
+        .join(file);
+    let text = fs::read_to_string(path).expect(file);
+    let whole: Value = serde_json::from_str(&text).expect("the schema is JSON");
+    let schema = match part {
+        "" => whole,
+        part => json!({ "$ref": format!("#{part}"), "$defs": whole["$defs"] }),
+    };
+    let schema = jsonschema::validator_for(&schema).expect("the schema is a schema");
+    let report: Value = serde_json::from_slice(printed).expect(command);
+    let faults: Vec<String> = schema
+        .iter_errors(&report)
+        .map(|it| format!("{}: {it}", it.instance_path()))
+        .collect();
+    assert!(faults.is_empty(), "{command}: {faults:#?}");
+    assert!(
+        !schema.is_valid(&json!({ "v": 1 })),
+        "it asks for something"
     );
 }
 

@@ -1,16 +1,20 @@
 //! The guides show what the program does: their console blocks are run, and what they print is what is shown.
 //!
 //! In a `console` block a line that begins with `$ ` is run by a shell; the lines below it are what it says on
-//! standard output. The blocks of one page share a directory. What stands in the other blocks needs a network.
+//! standard output. The blocks of one page share a directory, in which `seen.jsonl` is a recorded query log. What stands in the other blocks needs a network.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+/// What `pip install` asks for on a machine with a search list.
+const SEEN: &str = "tests/data/suggest/pip-office.jsonl";
+
 /// Runs a page's console blocks in order.
 #[track_caller]
 fn run(page: &str) {
     let room = tempfile::tempdir().expect("a directory");
+    fs::copy(SEEN, room.path().join("seen.jsonl")).expect(SEEN);
     let text = fs::read_to_string(page).expect(page);
     let mut commands = 0;
     for block in text.split("```console\n").skip(1) {
@@ -70,7 +74,7 @@ fn what_is_read_inside_a_box_widens_nothing() {
 
 #[test]
 fn every_link_of_a_guide_leads_somewhere() {
-    for page in ["DEVELOPER", "PLATFORM", "BLOCKED"] {
+    for page in ["DEVELOPER", "PLATFORM", "OPERATING", "BLOCKED", "SUGGEST"] {
         let text = fs::read_to_string(format!("docs/{page}.md")).expect(page);
         let links = text.split("](").skip(1);
         for link in links.filter_map(|rest| rest.split(')').next()) {

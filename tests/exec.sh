@@ -11,46 +11,21 @@ set -u -o pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")" || exit 1
 # shellcheck source-path=SCRIPTDIR source=lib/checks.sh
 source lib/checks.sh
+# shellcheck source=lib/box.sh
+source lib/box.sh
 
 # What takes longer hangs.
 HANG_S=30
 NOBODY=65534
 WEB=192.0.2.80
 HELLO='hello from an allowed name'
-NAMESPACES=(--net --mount --pid --fork --kill-child=TERM --mount-proc)
 
 main() {
     if [[ ${1:-} == --inside ]]; then
         inside
-        return
+    else
+        in_namespaces exec 'exec in a namespace'
     fi
-    find_program
-    export NAMEGATE_BIN
-    local by
-    if ! by=$(way_in); then
-        open_suite exec
-        skip 'exec in a namespace' 'no namespaces of our own: neither as we are, nor with sudo'
-        return
-    fi
-    # shellcheck disable=SC2086
-    $by "${NAMESPACES[@]}" -- "$BASH" "$PWD/exec.sh" --inside </dev/null &
-    # unshare itself is deaf to these; when it is gone, the kernel tells those inside to end.
-    trap 'kill -KILL $!' INT TERM
-    wait $!
-}
-
-# way_in: the command that makes namespaces here, if there is one.
-way_in() {
-    local by
-    for by in 'unshare' 'unshare --user --map-root-user' \
-        'sudo -n --preserve-env=NAMEGATE_BIN,NAMEGATE_TALLY,TMPDIR,PATH unshare'; do
-        # shellcheck disable=SC2086
-        if $by "${NAMESPACES[@]}" -- sh -c 'ip link set lo up' 2>/dev/null; then
-            echo "$by"
-            return
-        fi
-    done
-    return 1
 }
 
 # inside: all of it, in the namespaces.
@@ -64,6 +39,7 @@ inside() {
     need python3 python3
     build_machine
     names
+    advice
     machine_untouched
     ends
     signals
@@ -150,10 +126,38 @@ names() {
     allowing sh -c 'dig github.com.corp.example; dig blocked.example'
     holds 'a search list is one line' "$ERR" '^  1 search-suffix lookup is not listed$'
     allowing dig SRV _http._tcp.deb.example
-    holds 'a service counts for its host' "$ERR" '^  deb\.example  SRV  x1  asked for as _http\._tcp\.deb\.example$'
+    holds 'a service counts for its host' "$ERR" '^  deb\.example  SRV  x1  REVIEW  .*; asked for as _http\._tcp\.deb\.example$'
     exec_ --allow allowed.example -q -- getent ahosts blocked.example
     same 'quiet' '2:' "$CODE:$ERR"
     with_curl
+}
+
+# advice: what each name is, as suggest has it; what should stay blocked is not in the flag.
+advice() {
+    allowing sh -c 'getent ahosts o1.ingest.sentry.io; getent ahosts pypi.org; getent ahosts elsewhere.net'
+    holds 'a host of a bundle is told as such' "$ERR" '^  pypi\.org .* ADD +python: the index'
+    holds 'with what it is never used without' "$ERR" '^  files\.pythonhosted\.org +ADD +python: the files'
+    holds 'telemetry, too' "$ERR" '^  o1\.ingest\.sentry\.io .* KEEP BLOCKED +telemetry'
+    holds 'and a name that nobody knows' "$ERR" '^  elsewhere\.net .* REVIEW +not a host of any known tool$'
+    holds 'the flag has what is needed and what is to be looked at' "$ERR" \
+        '^allow with:  --allow pypi\.org,elsewhere\.net,files\.pythonhosted\.org$'
+    # The flag, typed beside the one that was there.
+    exec_ --allow allowed.example --allow pypi.org,elsewhere.net -- sh -c 'getent ahosts pypi.org; getent ahosts elsewhere.net'
+    same 'two flags add up' '' "$ERR"
+    allowing getent ahosts o1.ingest.sentry.io
+    same 'what should stay blocked needs no flag' '' "$(grep 'allow with' <<<"$ERR")"
+    allowing sh -c 'getent ahosts registry.npmjs.org.elsewhere.net; getent ahosts githib.com; getent ahosts dns.google'
+    holds 'an imitation is told as such' "$ERR" '^  registry\.npmjs\.org\.elsewhere\.net .* REVIEW .* made to look like it$'
+    holds 'and a slip' "$ERR" '^  githib\.com .* REVIEW +typo of github\.com\?'
+    same 'what is suspect is not offered to be typed' '' "$(grep 'allow with' <<<"$ERR")"
+    exec_ --bundle python,npm -- sh -c 'getent ahosts pypi.org; getent ahosts registry.npmjs.org; getent ahosts npmjs.org'
+    holds 'a bundle allows its hosts, and no other' "$ERR" '^namegate: 1 name was blocked'
+    allowing sh -c 'getent ahosts blocked.example; sleep 6; exit 1'
+    holds 'what went on in vain is told what would stop it' "$ERR" '^  it went on for [67] s after the first; --fail-fast stops it there$'
+    exec_ --bundle npn -- touch "$T/ran"
+    holds 'no such bundle: those that there are, and what is meant perhaps' "$CODE:$ERR" "^2:.*'npn'"
+    holds 'no such bundle: those that there are' "$ERR" 'possible values: .*npm'
+    absent 'no such bundle: not run' "$T/ran"
 }
 
 with_curl() {
@@ -307,7 +311,7 @@ fail_fast() {
     same 'fail-fast: one that says all is well is not believed' 1 "$CODE"
     exec_ "${fast[@]}" sh -c 'sleep 611 & setsid sleep 612 & (trap "" TERM; setsid sleep 613 & ) ; getent ahosts blocked.example; sleep 614'
     same 'fail-fast: nothing of it is left' '' "$(pgrep -f 'sleep 61[1-4]')"
-    exec_ "${fast[@]}" sh -c 'getent ahosts allowed.example; dig -x 192.0.2.7; dig github.com.corp.example; exit 5'
+    exec_ "${fast[@]}" sh -c 'getent ahosts allowed.example; dig -x 192.0.2.7; dig github.com.corp.example; dig o1.ingest.sentry.io; dig registry; exit 5'
     same 'fail-fast: allowed names and noise stop nothing' 5 "$CODE"
 }
 
@@ -322,6 +326,13 @@ audit() {
     exec_ --audit --allow allowed.example --report json -- getent ahosts blocked.example
     same 'audit: in the report' 'audit blocked.example would_block not_listed' \
         "$(json "$ERR" 'it["mode"], b["name"], b["verdict"], b["reason"]')"
+    exec_ --audit --allow allowed.example --log "$T/audit.log" -- sh -c 'getent ahosts allowed.example; getent ahosts blocked.example'
+    same 'audit: in the log, name by name' 'allowed.example:allowed:NOERROR blocked.example:would_block:NOERROR' "$("$PYTHON" -c '
+import json, sys
+records = [json.loads(line) for line in open(sys.argv[1])]
+print(*sorted({":".join((r["name"], r["verdict"], r["rcode"])) for r in records if r["event"] == "dns.query"}))' "$T/audit.log")"
+    NAMEGATE_MODE=audit NAMEGATE_POLICY_AUDIT_UNTIL=$(date -u -d +1hour +%Y-%m-%dT%H:%M:%SZ) allowing getent ahosts blocked.example
+    same 'audit: only where exec is told' 2 "$CODE"
     exec_ --audit --fail-fast --allow allowed.example -- true
     same 'audit and fail-fast exclude each other' 2 "$CODE"
 }
@@ -363,7 +374,12 @@ print(*sorted({r["name"] + ":" + r["verdict"] for r in records if r["event"] == 
 policy_file() {
     write_policy "$T/policy.json" ci allowed.example
     exec_ --policy "$T/policy.json" -- getent ahosts blocked.example
-    holds 'a policy file: where the names go' "$ERR" "^allow with:  \"blocked\.example\" in egress\.allowed_hostnames of $T/policy\.json\$"
+    holds 'a policy file: where the names go' "$ERR" "^allow with:  namegate policy add --policy $T/policy\.json blocked\.example\$"
+    # shellcheck disable=SC2086
+    "$NAMEGATE_BIN" ${ERR##*allow with:  namegate } >"$T/out" 2>&1
+    exec_ --policy "$T/policy.json" -- getent ahosts blocked.example
+    same 'a policy file: that command, typed, is all it takes' '0:' "$CODE:$ERR"
+    write_policy "$T/policy.json" ci allowed.example
     # shellcheck disable=SC2016
     exec_ --policy "$T/policy.json" -- sh -c 'sed -i s/allowed.example/blocked.example/ "$0"; sleep 3; getent ahosts blocked.example' "$T/policy.json"
     same 'a policy file: the command cannot widen it' 2 "$CODE"

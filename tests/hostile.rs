@@ -180,6 +180,7 @@ async fn daemon(upstream: SocketAddr) -> (Daemon, TempDir) {
     let dir = tempfile::tempdir().expect("a directory");
     let mut config = Config::default();
     config.blocked.file = None;
+    config.admin.socket = None;
     config.listen.addresses = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
     config.policy.file = dir.path().join("policy.json");
     config.zones.dir = dir.path().join("zones");

@@ -6,6 +6,7 @@
 mod bodies;
 mod support;
 
+mod admin;
 mod alloc;
 mod cli;
 mod codes;

@@ -1,4 +1,4 @@
-//! What README.md shows is what the program reads and serves.
+//! What README.md and docs/OPERATING.md show is what the program reads and serves.
 //!
 //! `BLESS=1` writes the configuration and the table of metrics anew.
 
@@ -8,6 +8,7 @@ use namegate::telemetry::METRICS;
 use namegate::{config, policy};
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+const OPERATING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/OPERATING.md");
 
 fn readme() -> String {
     fs::read_to_string(README).expect("README.md")
@@ -23,18 +24,16 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
-/// Holds a part of the page, from a line to a line, against what it should be.
-fn hold(first: &str, last: &str, expected: &str) {
-    let page = readme();
+/// Holds a part of a page, from a line to a line or to the end, against what it should be.
+fn hold(file: &str, first: &str, last: Option<&str>, expected: &str) {
+    let page = fs::read_to_string(file).expect(file);
     let start = page
         .find(first)
-        .unwrap_or_else(|| panic!("README.md has no {first:?}"));
-    let end = start
-        + page[start..]
-            .find(last)
-            .unwrap_or_else(|| panic!("README.md has no {last:?}"));
+        .unwrap_or_else(|| panic!("{file} has no {first:?}"));
+    let length = last.map_or(Some(page.len() - start), |last| page[start..].find(last));
+    let end = start + length.unwrap_or_else(|| panic!("{file} has no {last:?}"));
     if std::env::var_os("BLESS").is_some() {
-        fs::write(README, [&page[..start], expected, &page[end..]].concat()).expect("README.md");
+        fs::write(file, [&page[..start], expected, &page[end..]].concat()).expect(file);
         return;
     }
     assert_eq!(
@@ -46,11 +45,8 @@ fn hold(first: &str, last: &str, expected: &str) {
 
 #[test]
 fn the_configuration_is_shown_whole() {
-    hold(
-        "```toml\n",
-        "```\n\n## Metrics",
-        &format!("```toml\n{}", config::EXAMPLE),
-    );
+    let expected = format!("```toml\n{}```\n", config::EXAMPLE);
+    hold(README, "```toml\n", None, &expected);
 }
 
 #[test]
@@ -70,7 +66,7 @@ fn every_metric_is_in_the_table() {
             metric.meaning
         );
     }
-    hold("| metric |", "\n## Figures", &table);
+    hold(OPERATING, "| metric |", None, &table);
 }
 
 #[test]

@@ -88,6 +88,7 @@ async fn daemon(upstream: SocketAddr, change: impl FnOnce(&mut Config)) -> (Daem
     let dir = tempfile::tempdir().expect("a directory");
     let mut config = Config::default();
     config.blocked.file = None;
+    config.admin.socket = None;
     config.listen.addresses = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
     config.policy.file = dir.path().join("policy.json");
     config.zones.dir = dir.path().join("zones");

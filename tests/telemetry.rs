@@ -16,7 +16,8 @@ use namegate::matcher::{Grant, Rule, Rules, Verdict};
 use namegate::policy::Pattern;
 use namegate::telemetry::http::{self, State};
 use namegate::telemetry::{
-    Done, Finding, Live, METRICS, Snapshot, Telemetry, Timings, Transport, UpstreamFigures, Watch,
+    AuditFigures, Done, Finding, Live, METRICS, Refused, Snapshot, Telemetry, Timings, Transport,
+    UpstreamFigures, Watch,
 };
 use namegate::wire::{Name, Rcode, Type};
 use serde_json::Value;
@@ -209,11 +210,36 @@ fn a_rejected_policy_is_an_alarm_until_a_good_one_comes() {
 }
 
 #[test]
+fn an_audit_shows_on_every_page() {
+    let telemetry = quiet();
+    check(&telemetry.metrics(), r#"namegate_mode{mode="enforce"} 1"#);
+    check(&telemetry.metrics(), "namegate_audit_seconds_remaining 0");
+    assert_eq!(telemetry.status()["mode"], "enforce");
+    assert_eq!(telemetry.status()["audit_ends"], Value::Null);
+    telemetry.figures_from(Box::new(|| Snapshot {
+        audit: Some(AuditFigures {
+            ends: SystemTime::UNIX_EPOCH,
+            left: Duration::from_millis(90_500),
+        }),
+        ..Snapshot::default()
+    }));
+    check(&telemetry.metrics(), r#"namegate_mode{mode="audit"} 1"#);
+    check(
+        &telemetry.metrics(),
+        "namegate_audit_seconds_remaining 90.5",
+    );
+    assert!(!telemetry.metrics().contains(r#"mode="enforce""#));
+    assert_eq!(telemetry.status()["mode"], "audit");
+    assert_eq!(telemetry.status()["audit_ends"], "1970-01-01T00:00:00.000Z");
+}
+
+#[test]
 fn the_status_tells_the_state() {
     let status = busy().status();
     assert_eq!(status["policy"]["generation"], 1);
     assert_eq!(status["watch"]["poll"], false);
     assert_eq!(status["queries"]["blocked"], 1);
+    assert_eq!(status["queries"]["would_block"], 0);
     assert_eq!(status["upstreams"][0]["p50_ms"], 100.0);
 }
 
@@ -262,8 +288,23 @@ fn every_record_is_what_the_schema_says() {
     });
     telemetry.policy_rejected(vec![finding(); 30].into_iter());
     telemetry.policy_unchanged();
+    telemetry.mode_changed(Some(SystemTime::UNIX_EPOCH));
+    telemetry.mode_changed(None);
     telemetry.close();
-    let records = records(&file);
+    let mut records = records(&file);
+    let stop = records.pop().expect("the last");
+    let [audit, enforce] = [2, 1].map(|back| records[records.len() - back].clone());
+    assert_eq!(
+        (&audit["mode"], &audit["ends"]),
+        (&"audit".into(), &"1970-01-01T00:00:00.000Z".into())
+    );
+    assert_eq!(
+        (&enforce["mode"], &enforce["ends"]),
+        (&"enforce".into(), &Value::Null)
+    );
+    records.truncate(records.len() - 2);
+    assert_eq!([&audit["event"], &enforce["event"]], ["mode.change"; 2]);
+    records.push(stop);
     let events: Vec<&str> = records
         .iter()
         .filter_map(|it| it["event"].as_str())
@@ -662,6 +703,10 @@ impl State for Ailing {
         busy().status()
     }
 
+    fn refused(&self, most: usize) -> Vec<Refused> {
+        busy().refused(most)
+    }
+
     fn metrics(&self) -> String {
         busy().metrics()
     }
@@ -714,7 +759,8 @@ async fn each_page_says_its_thing() {
 
 #[tokio::test]
 async fn what_is_no_page_is_refused() {
-    assert_eq!(ask("GET /", "localhost").await.0, 404);
+    assert_eq!(ask("GET /v1/blocked", "localhost").await.0, 404);
+    assert_eq!(ask("POST /v1/reload", "localhost").await.0, 405);
     assert_eq!(ask("GET /metrics/", "localhost").await.0, 404);
     assert_eq!(ask("POST /metrics", "localhost").await.0, 405);
     assert_eq!(ask("GET /metrics", "evil.example:9953").await.0, 403);

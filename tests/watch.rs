@@ -523,6 +523,24 @@ async fn a_poke_is_always_answered() {
     assert!(matches!(bench.next().await, Sight::Missing));
 }
 
+/// Who waits for his own poke is not told of a look that another's poke, or an event, has begun before it.
+#[tokio::test]
+async fn a_sight_tells_which_pokes_it_answers() {
+    let mut bench = Bench::new(one);
+    bench.loads("one");
+    assert_eq!(bench.watch.answered(), 0);
+    let first = bench.poke.poke();
+    assert!(matches!(bench.next().await, Sight::Unchanged));
+    assert_eq!(bench.watch.answered(), first);
+    save(&bench.path("policy.json"), &document("two"));
+    bench.sees("two").await;
+    assert_eq!(bench.watch.answered(), first, "nobody asked for this");
+    let (second, third) = (bench.poke.poke(), bench.poke.poke());
+    assert!(matches!(bench.next().await, Sight::Unchanged));
+    assert!(first < second && second < third);
+    assert_eq!(bench.watch.answered(), third, "they share the answer");
+}
+
 #[tokio::test]
 async fn a_poke_finds_what_no_event_told() {
     let mut bench = Bench::with(one, "policy.json", NEVER, Watch::polling);

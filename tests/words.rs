@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use namegate::answer::{Desk, Outcome, Reason, Ruling};
 use namegate::config::{self, Config, Queries, Sink};
-use namegate::daemon::Road;
+use namegate::daemon::{Audit, Road};
 use namegate::front::{Client, Road as _, Step, Transport};
 use namegate::telemetry::{self, Done, Heading, Telemetry, blocked_text};
 use namegate::wire::{MESSAGE_OCTETS_MAX, Message, Name, Record, Section, Type};
@@ -133,7 +133,8 @@ fn the_published_schema_has_every_word_and_no_other() {
             .collect()
     };
     assert_eq!(words("reason"), all(Reason::word));
-    assert_eq!(words("verdict"), all(|it| it.ruling().word()));
+    let rulings = Ruling::ALL.map(|it| it.word().to_owned());
+    assert_eq!(words("verdict"), BTreeSet::from(rulings));
 }
 
 /// A policy, a question, and what it comes to.
@@ -269,7 +270,7 @@ async fn the_pages_show_what_is_told() {
     let live = live_of(&config, &policy);
     let road = road_told(&config, live, Arc::new(OneAddress), telemetry);
     for (page, name) in [
-        (include_str!("../README.md"), "npmjs.org"),
+        (include_str!("../docs/OPERATING.md"), "npmjs.org"),
         (include_str!("../docs/BLOCKED.md"), "pypi.org"),
     ] {
         let texts = told_by(&road, name).await;
@@ -327,6 +328,91 @@ async fn asked_of(road: &Arc<Road>, name: &str, kind: &str) -> Vec<u8> {
         road.finish(ready, &mut out);
     }
     out
+}
+
+#[tokio::test]
+async fn an_audit_says_the_word_of_what_it_lets_pass() {
+    for case in cases() {
+        let would_block = matches!(
+            case.reason,
+            Reason::NotListed | Reason::DenyAll | Reason::SearchSuffix
+        );
+        let told = audited(&case).await;
+        let expected = case.reason.word();
+        if !would_block {
+            assert_eq!(
+                (told.ruling, told.reason),
+                (case.reason.ruling(), expected.into()),
+                "{}",
+                case.name
+            );
+            continue;
+        }
+        assert_eq!(told.ruling, Ruling::WouldBlock, "{}", case.name);
+        assert_eq!(told.reason, expected);
+        assert_eq!(
+            told.ede,
+            Some(format!("audit: would be blocked: {expected}"))
+        );
+        let line = format!(
+            r#"namegate_responses_total{{verdict="would_block",reason="{expected}",rcode="NOERROR"}} 1"#
+        );
+        assert!(told.page.lines().any(|it| it == line), "{}", told.page);
+        assert_eq!(told.status["queries"]["would_block"], 1, "{}", told.status);
+        assert_eq!(told.status["queries"]["blocked"], 0);
+        assert_eq!(told.status["reasons"][expected], 1);
+        let record = (&told.record["verdict"], &told.record["reason"]);
+        assert_eq!(record, (&"would_block".into(), &expected.into()));
+        assert_eq!(told.record["rcode"], "NOERROR");
+        assert_eq!(told.record["source"], "upstream");
+        let txt = format!("verdict=would_block reason={expected} ");
+        assert!(told.texts[0].starts_with(&txt), "{:?}", told.texts);
+    }
+}
+
+/// What is told of a question in an audit, everywhere.
+struct Audited {
+    ruling: Ruling,
+    reason: String,
+    ede: Option<String>,
+    page: String,
+    status: Value,
+    /// Of the query log, which holds what is blocked, by default.
+    record: Value,
+    /// Those in the box.
+    texts: Vec<String>,
+}
+
+async fn audited(case: &Case) -> Audited {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("queries.log");
+    let mut config = config::read("config.toml", CONFIG).expect("a configuration");
+    (config.log.queries, config.log.sink) = (Queries::Blocked, Sink::File(file.clone()));
+    let telemetry = Arc::new(Telemetry::open(&config.log).expect("opened"));
+    let live = live_of(&config, &case.policy);
+    let road = road_told(&config, live, Arc::new(OneAddress), telemetry.clone());
+    let road = Arc::into_inner(road).expect("nobody else has it");
+    let an_hour = || Duration::from_secs(3600);
+    let road = Arc::new(road.audited(Audit::lasting(SystemTime::now() + an_hour(), an_hour)));
+    let reply = asked_of(&road, case.name, case.kind).await;
+    let ede = Message::read(&reply).expect("a reply").ede();
+    let seen = telemetry.sightings(|_| true).remove(0);
+    let told = Audited {
+        ruling: seen.ruling,
+        reason: seen.reason.to_string(),
+        ede: ede.map(|it| String::from_utf8_lossy(it.text).into_owned()),
+        page: telemetry.metrics(),
+        status: telemetry.status(),
+        record: Value::Null,
+        texts: told_by(&road, case.name).await,
+    };
+    telemetry.close();
+    let mut records = records(&file);
+    records.retain(|it| it["event"] == "dns.query");
+    Audited {
+        record: records.pop().unwrap_or_default(),
+        ..told
+    }
 }
 
 /// What `explain` says, as JSON and as text.

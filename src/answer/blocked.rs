@@ -153,6 +153,20 @@ impl Blocked {
     }
 }
 
+/// What an audit says with the answer to a name that it lets pass (RFC 8914 §4.1).
+pub fn would_deny(why: Why) -> Ede<'static> {
+    let text: &[u8] = match why {
+        Why::NotListed => b"audit: would be blocked: not_listed",
+        Why::DenyAll => b"audit: would be blocked: deny_all",
+        Why::BadLabel => b"audit: would be blocked: bad_label",
+        Why::SearchSuffix => b"audit: would be blocked: search_suffix",
+    };
+    Ede {
+        code: Ede::OTHER,
+        text,
+    }
+}
+
 /// The line for the extended error, in ASCII, `about` first, the policy's name cut where it would be too long.
 fn text(about: &str, name: &str, generation: u32, contact: &str) -> Vec<u8> {
     let ascii = |text: &str| -> String {

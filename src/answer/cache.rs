@@ -164,6 +164,19 @@ pub enum Found<V> {
     Nothing,
 }
 
+/// What there is to say of an entry without using it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glimpse {
+    /// What kind of answer it is.
+    pub kind: Kind,
+    /// Seconds since it was said.
+    pub age_s: u32,
+    /// Seconds that it is good for; none: its time is over, and it stands in when upstream fails.
+    pub left_s: Option<u64>,
+    /// How often it was used.
+    pub hits: u32,
+}
+
 /// How many entries are alive, by [`Kind`].
 #[derive(Debug, Default)]
 struct Census([AtomicU64; 3]);
@@ -273,6 +286,29 @@ impl<V: Footprint> Cache<V> {
         self.hits[entry.kind as usize].fetch_add(1, Relaxed);
         let due = entry.is_due(now);
         Found::Fresh { entry, due }
+    }
+
+    /// What is known about a question, for people: it counts as no use.
+    pub fn peek(&self, asked: &Asked, now: Instant) -> Option<Glimpse> {
+        let entry = self.answers.as_ref()?.peek(asked)?;
+        let left = entry.expires.checked_duration_since(now);
+        let left = left.filter(|it| !it.is_zero() && !entry.overdue);
+        (now < entry.gone).then(|| Glimpse {
+            kind: entry.kind,
+            age_s: entry.age_s(now),
+            left_s: left.map(|it| it.as_secs()),
+            hits: entry.hits.load(Relaxed),
+        })
+    }
+
+    /// Lets every answer go. Returns how many there were.
+    pub fn clear(&self) -> usize {
+        let Some(answers) = &self.answers else {
+            return 0;
+        };
+        let entries = answers.len();
+        answers.clear();
+        entries
     }
 
     /// Keeps an answer, and returns it with its time. One without time is not kept.

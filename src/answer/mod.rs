@@ -57,16 +57,27 @@ impl Desk {
 pub enum Ruling {
     Allowed,
     Blocked,
+    WouldBlock,
     Error,
     Refused,
 }
 
 impl Ruling {
+    /// Every ruling, for tables over them.
+    pub const ALL: [Self; 5] = [
+        Self::Allowed,
+        Self::Blocked,
+        Self::WouldBlock,
+        Self::Error,
+        Self::Refused,
+    ];
+
     /// The `verdict` of logs and metrics.
     pub fn word(self) -> &'static str {
         match self {
             Self::Allowed => "allowed",
             Self::Blocked => "blocked",
+            Self::WouldBlock => "would_block",
             Self::Error => "error",
             Self::Refused => "refused",
         }
@@ -198,7 +209,7 @@ impl Reason {
         self.row().1
     }
 
-    /// Which ruling it stands for.
+    /// Which ruling it stands for, outside an audit.
     pub fn ruling(self) -> Ruling {
         self.row().0
     }
@@ -221,4 +232,45 @@ pub struct Outcome {
     pub rcode: Option<Rcode>,
     /// The extended error's code, where one was due.
     pub ede: Option<u16>,
+}
+
+impl Outcome {
+    /// Which ruling that was. A denial that another desk than the one for denials has answered is one that an audit
+    /// has only counted.
+    pub fn ruling(self) -> Ruling {
+        let ruling = self.reason.ruling();
+        if ruling == Ruling::Blocked && self.desk != Desk::Blocked {
+            return Ruling::WouldBlock;
+        }
+        ruling
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denial_that_was_answered_all_the_same_would_have_been_one() {
+        let ruling = |desk, reason| {
+            let outcome = Outcome {
+                desk,
+                reason,
+                rcode: None,
+                ede: None,
+            };
+            outcome.ruling()
+        };
+        for desk in Desk::ALL {
+            let expected = match desk {
+                Desk::Blocked => Ruling::Blocked,
+                Desk::Front | Desk::Special | Desk::Zone | Desk::Cache | Desk::Upstream => {
+                    Ruling::WouldBlock
+                }
+            };
+            assert_eq!(ruling(desk, Reason::NotListed), expected, "{desk:?}");
+            assert_eq!(ruling(desk, Reason::Exact), Ruling::Allowed, "{desk:?}");
+            assert_eq!(ruling(desk, Reason::Rate), Ruling::Refused, "{desk:?}");
+        }
+    }
 }

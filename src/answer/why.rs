@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use crate::answer::Reason;
+use crate::answer::{Reason, Ruling};
 use crate::matcher::{Kinship, Near};
 use crate::wire::{HEADER_OCTETS, Head, Name, Query, Rcode, Section, Type, reply};
 
@@ -32,6 +32,7 @@ const POLICY_CHARS_MAX: usize = 64;
 pub const REFUSALS_MAX: usize = 10;
 
 const DELIBERATE: &str = "This is deliberate, and no fault of the network: retrying, another resolver, a proxy or a VPN will not help.";
+const AUDITED: &str = "An audit is on: for as long as it lasts, this name resolves all the same.";
 /// What to ask for next.
 const ABOUT_NAMES: &str = "Why a name resolves or does not: ask for TXT NAME.why.namegate.internal";
 const ABOUT_CLIENTS: &str =
@@ -98,6 +99,8 @@ pub struct Policy<'a> {
     pub sha256: &'a str,
     /// Does it allow every name?
     pub allows_all: bool,
+    /// Does what it denies resolve all the same, for as long as an audit lasts?
+    pub is_audited: bool,
     /// Whom to ask; empty: nobody was named.
     pub contact: &'a str,
 }
@@ -150,6 +153,8 @@ impl Policy<'_> {
                 .to_owned()
         } else if self.allows_all {
             "This network policy allows every name.".to_owned()
+        } else if self.is_audited {
+            "An audit is on: names that the network policy does not list resolve, are recorded, and will not resolve when it has ended.".to_owned()
         } else {
             format!(
                 "Names that this network policy does not list do not resolve here. {DELIBERATE}"
@@ -157,7 +162,7 @@ impl Policy<'_> {
         };
         Texts {
             first: vec![
-                format!("{} mode=enforce sha256={sha256}", self.facts()),
+                format!("{} mode={} sha256={sha256}", self.facts(), self.mode()),
                 what,
                 format!("Whom to ask for a name: {}", self.whom()),
             ],
@@ -179,17 +184,17 @@ impl Policy<'_> {
     /// Says what is decided about a name, and why.
     pub fn decision(&self, decision: &Decision<'_>) -> Texts {
         let Decision { reason, .. } = *decision;
-        let mut facts = format!(
-            "verdict={} reason={reason} {}",
-            reason.ruling().word(),
-            self.facts()
-        );
+        let ruling = self.ruling(reason);
+        let mut facts = format!("verdict={} reason={reason} {}", ruling.word(), self.facts());
         if let Some(pattern) = decision.pattern {
             let _ = write!(facts, " pattern={pattern}");
         }
         let nearest = decision.nearest.map(|near| nearest(near, decision.host));
         Texts {
-            first: vec![facts, self.meaning(reason)],
+            first: std::iter::once(facts)
+                .chain((ruling == Ruling::WouldBlock).then(|| AUDITED.to_owned()))
+                .chain([self.meaning(reason)])
+                .collect(),
             more: nearest.into_iter().collect(),
             last: self.advice(decision).into_iter().collect(),
         }
@@ -216,6 +221,22 @@ impl Policy<'_> {
                 "If one is needed, ask {} to allow exactly that name.",
                 self.whom()
             )],
+        }
+    }
+
+    fn mode(&self) -> &'static str {
+        if self.is_audited { "audit" } else { "enforce" }
+    }
+
+    /// What a decision comes to: an audit lets pass what no list has, and nothing while there is no policy.
+    fn ruling(&self, reason: Reason) -> Ruling {
+        let is_unlisted = matches!(
+            reason,
+            Reason::NotListed | Reason::DenyAll | Reason::SearchSuffix
+        );
+        match self.is_audited && is_unlisted && !self.is_none() {
+            true => Ruling::WouldBlock,
+            false => reason.ruling(),
         }
     }
 
@@ -417,7 +438,42 @@ mod tests {
             generation: 7,
             sha256: "9f2c",
             allows_all: false,
+            is_audited: false,
             contact: "#net",
+        }
+    }
+
+    #[test]
+    fn an_audit_is_told_and_what_it_does_not_open_as_well() {
+        let audited = Policy {
+            is_audited: true,
+            ..policy()
+        };
+        let host = name("pypi.org");
+        let told = |policy: &Policy<'_>, reason| {
+            lines(&policy.decision(&decision(&host, reason)))[..2].join(" ")
+        };
+        assert!(lines(&audited.texts())[0].contains("mode=audit"));
+        assert!(lines(&policy().texts())[0].contains("mode=enforce"));
+        let passed = told(&audited, Reason::NotListed);
+        assert!(passed.starts_with("verdict=would_block reason=not_listed "));
+        assert!(passed.ends_with(AUDITED));
+        for (policy, reason) in [
+            (policy(), Reason::NotListed),
+            (audited, Reason::BadLabel),
+            (
+                Policy {
+                    generation: 0,
+                    ..audited
+                },
+                Reason::DenyAll,
+            ),
+        ] {
+            let held = told(&policy, reason);
+            assert!(
+                held.starts_with("verdict=blocked ") && !held.contains(AUDITED),
+                "{held}"
+            );
         }
     }
 
@@ -433,9 +489,9 @@ mod tests {
         }
     }
 
-    fn lines(texts: &Texts) -> Vec<&str> {
+    fn lines(texts: &Texts) -> Vec<String> {
         let all = [&texts.first, &texts.more, &texts.last];
-        all.into_iter().flatten().map(String::as_str).collect()
+        all.into_iter().flatten().cloned().collect()
     }
 
     #[test]

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 use super::generate::GenCommand;
 use super::policy::PolicyCommand;
 use crate::config::Flags;
+use crate::learn::{self, Bundle};
 use crate::policy::Pattern;
 
 /// A DNS resolver for devboxes that answers only the names a network policy allows
@@ -26,7 +28,7 @@ use crate::policy::Pattern;
     arg_required_else_help = true
 )]
 #[command(
-    after_help = "Try it offline, without root:  namegate demo\nExit codes: 0 ok, 1 blocked or findings, 2 usage, 65 bad policy, 66 file missing, 69 no upstream,\n            71 port taken, 77 no permission, 78 bad configuration"
+    after_help = "Try it offline, without root:  namegate demo\nExit codes: 0 ok, 1 blocked or findings, 2 usage, 65 bad policy, 66 file missing, 69 no upstream,\n            or no resolver to ask, 71 port taken, 77 no permission, 78 bad configuration"
 )]
 pub(super) struct Cli {
     /// Colours in what people read
@@ -69,11 +71,32 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Would this name resolve, and why
     ///
-    /// Judges names as the resolver would, without sending anything. The code of a diagnostic (NP012) in
-    /// place of a name is told what it means, with an example and the remedy. Exit codes: 0 all are allowed,
-    /// 1 one is blocked, 65 the policy is refused, 66 there is none, 78 the configuration is refused.
+    /// Asks the running resolver, and tells what it knows of the name besides: who has asked for it, and what
+    /// the cache holds. With --policy, or where no resolver answers, the file is judged as the resolver would.
+    /// Nothing is sent to an upstream without --resolve. The code of a diagnostic (NP012) in place of a name is
+    /// told what it means, with an example and the remedy. Exit codes: 0 all are allowed, 1 one is blocked, 65
+    /// the policy is refused, 66 there is none, 69 no resolver to ask, 78 the configuration is refused.
     #[command(alias = "why")]
     Explain(ExplainArgs),
+    /// The running resolver on one screen
+    ///
+    /// Policy, watch, upstreams, counts, and why the last policy file was refused if it was. Exit codes: 0 it
+    /// runs, 69 no resolver answers, 77 its socket is not for this user.
+    Status(StatusArgs),
+    /// The names that were blocked lately
+    ///
+    /// The text of /run/namegate/blocked (blocked.file), newest first. Exit codes: 0, 69 no resolver answers, 77
+    /// its socket is not for this user.
+    Blocked(BlockedArgs),
+    /// Follow decisions as they are made
+    ///
+    /// One a line until Ctrl-C; whoever reads too slowly is told how many went by. Exit codes: 69 no resolver
+    /// answers or it has ended, 77 its socket is not for this user.
+    #[command(after_help = "\
+Examples:
+  namegate tail --blocked
+  namegate tail --name '*.npmjs.org' --format json")]
+    Tail(TailArgs),
     /// Is this machine really using it, and what goes around it
     ///
     /// Looks at resolv.conf, nsswitch.conf, port 53, other resolvers, the policy file and the system's limits, asks
@@ -83,16 +106,28 @@ pub(super) enum Command {
     Doctor(DoctorArgs),
     /// Turn observed lookups into a proposal for the policy
     ///
-    /// Reads query logs, holds what was asked against the policy, and says what to add, what to look at, and what
-    /// to keep blocked. Nothing is written without --write, and nothing is added that is not a host of a known tool
-    /// or accepted by name. Exit codes: 0 done, 2 usage, 65 the
-    /// policy is refused, 66 a file is missing, 71 it changed meanwhile or cannot be written, 77 no permission, 78 the configuration is refused.
+    /// Reads query logs, or asks the running resolver what it remembers (ten thousand names, also of an audit), holds
+    /// what was asked against the policy, and says what to add, what to look at, and what to keep blocked. Nothing is
+    /// written without --write, and nothing is added that is not a host of a known tool or accepted by name. Exit
+    /// codes: 0 done, 2 usage, 65 the policy is refused, 66 a file is missing, 69 no resolver answers, 71 the policy
+    /// changed meanwhile or cannot be written, 77 no permission, 78 the configuration is refused.
     #[command(after_help = SUGGEST_HELP)]
     Suggest(SuggestArgs),
     /// Work with policy documents
     Policy {
         #[command(subcommand)]
         command: PolicyCommand,
+    },
+    /// Have the running resolver read its policy now, and wait for the result
+    ///
+    /// Zones are looked at, and the query log is opened anew, too. Exit codes: 0 the file is in force, 65 it is
+    /// refused (the findings are shown, the policy before it stays), 66 it is gone or unreadable, 69 no
+    /// resolver answers, 77 its socket is not for this user.
+    Reload(ReloadArgs),
+    /// What upstream has said, as the running resolver remembers it
+    Cache {
+        #[command(subcommand)]
+        command: CacheCommand,
     },
     /// How `exec` starts a command in a namespace of its own
     #[command(name = "__child", hide = true)]
@@ -116,6 +151,10 @@ A policy that changes counts from the next query on. SIGHUP looks at policy and 
 opens the query log anew; SIGTERM and SIGINT answer what is on its way and stop, a second one does
 not wait.
 
+An audit finds out what a policy lacks: every name resolves, and those that would be blocked are
+told, as would_block. --audit-for is for a start by hand; where something starts it again, say when
+the audit ends: policy.audit_until.
+
   namegate run --policy policy.json --listen 127.0.0.1:1053 --upstream udp://10.0.0.2
   dig @127.0.0.1 -p 1053 github.com";
 
@@ -126,7 +165,7 @@ A log that shows all that is needed has log.queries = \"all\", or \"blocked\" wh
   namegate suggest --log query.jsonl --accept api.example.com --write policy.json";
 
 const EXEC_USAGE: &str = "\
-namegate exec --allow <LIST> [OPTIONS] -- <COMMAND> [ARGS]...
+namegate exec --allow <LIST>|--bundle <LIST> [OPTIONS] -- <COMMAND> [ARGS]...
        namegate exec --policy <FILE> [OPTIONS] -- <COMMAND> [ARGS]...";
 
 const EXEC_HELP: &str = "\
@@ -146,7 +185,8 @@ a shell; 1 when --fail-fast stopped it and it said 0. Before it runs: 2 usage, 6
 66 file missing, 69 no upstream, 71 no free address or no place for its files, 77 no permission,
 78 bad configuration.
 
-  sudo namegate exec --allow 'github.com,*.npmjs.org' -- npm ci
+  sudo namegate exec --allow 'github.com,*.npmjs.org' --fail-fast -- npm ci
+  sudo namegate exec --bundle python -- pip install six
   sudo namegate exec --policy ci.json --audit --report json --report-file seen.json -- make test";
 
 #[derive(Debug, Args)]
@@ -157,12 +197,14 @@ pub(super) struct ExecArgs {
         long,
         value_name = "LIST",
         value_delimiter = ',',
-        required_unless_present = "policy",
+        required_unless_present_any = ["policy", "bundle"],
         conflicts_with = "policy"
     )]
     pub allow: Vec<String>,
+    #[command(flatten)]
+    pub bundles: Bundles,
     /// Policy file, a NetworkPolicy as JSON, as it is at the start: the command may be able to edit it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "bundle")]
     pub policy: Option<PathBuf>,
     /// Which policy, when the file is the API's list response
     #[arg(long, value_name = "ID", requires = "policy")]
@@ -176,10 +218,11 @@ pub(super) struct ExecArgs {
     /// Resolver to ask: system, udp://ADDR or tcp://ADDR; may be repeated [default: system]
     #[arg(long, value_name = "URL")]
     pub upstream: Vec<String>,
-    /// Let every name resolve, and tell which would have been blocked
+    /// Let every name resolve, for 7 days at most, and tell which would have been blocked
     #[arg(long)]
     pub audit: bool,
-    /// Stop the command, and all it has started, at the first name that is blocked
+    /// Stop the command, and all it has started, at the first name that is blocked and may be why it
+    /// fails: not at telemetry, search lists, reverse lookups and single labels
     #[arg(long, conflicts_with = "audit")]
     pub fail_fast: bool,
     /// Who runs the command, by name or number [default: who called sudo, else who we are]
@@ -200,6 +243,44 @@ pub(super) struct ExecArgs {
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+/// Hosts of known tools, in place of their names.
+#[derive(Debug, Default, Args)]
+pub(super) struct Bundles {
+    /// Hosts of known tools, with commas between: npm,python,git; `--bundle help` names them all
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        value_parser = bundle(),
+        hide_possible_values = true
+    )]
+    pub bundle: Vec<&'static Bundle>,
+}
+
+impl Bundles {
+    /// Every pattern once, as they stand in the list.
+    pub(super) fn patterns(&self) -> Vec<String> {
+        let mut patterns: Vec<String> = Vec::new();
+        for pattern in self.bundle.iter().flat_map(|it| &it.patterns) {
+            if !patterns.contains(pattern) {
+                patterns.push(pattern.clone());
+            }
+        }
+        patterns
+    }
+}
+
+fn bundle() -> impl TypedValueParser<Value = &'static Bundle> {
+    let value = |it: &'static Bundle| PossibleValue::new(it.name).help(it.title);
+    let values = PossibleValuesParser::new(learn::bundles().iter().map(value));
+    values.map(|name| {
+        let mut bundles = learn::bundles().iter();
+        bundles
+            .find(|it| it.name == name)
+            .expect("it is one of them")
+    })
 }
 
 impl ExecArgs {
@@ -287,12 +368,19 @@ pub(super) struct RunArgs {
     /// Directory of zone files that are answered here [default: /etc/namegate/zones]
     #[arg(long, value_name = "DIR")]
     pub zones: Option<PathBuf>,
-    /// Address of /metrics, /livez, /readyz and /status, or off [default: 127.0.0.1:9953]
+    /// Address of /metrics, /livez, /readyz, /status and the page for a browser, or off [default: 127.0.0.1:9953]
     #[arg(long, value_name = "ADDR|off")]
     pub metrics: Option<String>,
     /// Which queries are logged: all, blocked or none [default: blocked]
     #[arg(long, value_name = "WHICH")]
     pub log_queries: Option<String>,
+    /// What becomes of names that the policy does not allow: enforce, or audit, which lets them resolve
+    /// and tells [default: enforce]
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<String>,
+    /// With --mode audit: for how long, 1m to 7d, counted from this start; then it enforces by itself
+    #[arg(long, value_name = "TIME", requires = "mode")]
+    pub audit_for: Option<String>,
 }
 
 impl RunArgs {
@@ -303,6 +391,8 @@ impl RunArgs {
             zones: self.zones.clone(),
             metrics: self.metrics.clone(),
             log_queries: self.log_queries.clone(),
+            mode: self.mode.clone(),
+            audit_for: self.audit_for.clone(),
             ..self.files.flags()
         }
     }
@@ -357,11 +447,116 @@ pub(super) struct ExplainArgs {
     /// Type that would be asked for
     #[arg(long = "type", value_name = "TYPE", default_value = "A")]
     pub kind: String,
+    /// Have the running resolver ask upstream for an allowed name, and tell the answer
+    #[arg(long, conflicts_with_all = ["policy", "policy_id", "policy_name"])]
+    pub resolve: bool,
     #[command(flatten)]
     pub files: Files,
+    /// The resolver's admin socket [default: admin.socket]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["policy", "policy_id", "policy_name"])]
+    pub socket: Option<PathBuf>,
     /// What the verdicts are written as
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     pub format: Format,
+}
+
+impl ExplainArgs {
+    pub(super) fn flags(&self) -> Flags {
+        Flags {
+            socket: self.socket.clone(),
+            ..self.files.flags()
+        }
+    }
+
+    /// Is it a file that is to be judged by?
+    pub(super) fn names_file(&self) -> bool {
+        let files = &self.files;
+        files.policy.is_some() || files.policy_id.is_some() || files.policy_name.is_some()
+    }
+}
+
+/// Which running resolver is asked.
+#[derive(Debug, Args)]
+pub(super) struct Link {
+    /// Configuration file [default: /etc/namegate/config.toml, which may be missing]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The resolver's admin socket [default: admin.socket]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+}
+
+impl Link {
+    pub(super) fn flags(&self) -> Flags {
+        Flags {
+            config: self.config.clone(),
+            socket: self.socket.clone(),
+            ..Flags::default()
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// Again every two seconds, until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+    #[command(flatten)]
+    pub link: Link,
+    /// What it is written as
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BlockedArgs {
+    /// Every name, and each that a search list made in a line of its own
+    #[arg(long)]
+    pub all: bool,
+    /// Leave out what is older, such as 10m
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub since: Option<Duration>,
+    #[command(flatten)]
+    pub link: Link,
+    /// What they are written as
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TailArgs {
+    /// Only what is blocked, without what a search list made
+    #[arg(long)]
+    pub blocked: bool,
+    /// With --blocked: what a search list made, too
+    #[arg(long, requires = "blocked")]
+    pub all: bool,
+    /// Only this name, or with '*.npmjs.org' every name below npmjs.org
+    #[arg(long, value_name = "PATTERN")]
+    pub name: Option<String>,
+    /// Only what this address or range asks for
+    #[arg(long, value_name = "ADDR")]
+    pub client: Option<String>,
+    #[command(flatten)]
+    pub link: Link,
+    /// What they are written as; JSON has the fields of the query log
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReloadArgs {
+    #[command(flatten)]
+    pub link: Link,
+    /// What the result is written as
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CacheCommand {
+    /// Forget it: the next query for each name goes upstream
+    Flush(Link),
 }
 
 /// What a proposal is written as.
@@ -377,11 +572,14 @@ pub(super) enum SuggestFormat {
 
 #[derive(Debug, Args)]
 pub(super) struct SuggestArgs {
-    /// Query log to read, JSON Lines; - is standard input; may be repeated
-    #[arg(long, value_name = "FILE", required = true)]
+    /// Query log to read, JSON Lines; - is standard input; may be repeated [default: what the running resolver remembers]
+    #[arg(long, value_name = "FILE")]
     pub log: Vec<PathBuf>,
     #[command(flatten)]
     pub files: Files,
+    /// The resolver's admin socket, without --log [default: admin.socket]
+    #[arg(long, value_name = "PATH", conflicts_with = "log")]
+    pub socket: Option<PathBuf>,
     /// Only names that were asked for in the last part of the log: 2h, 30m
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub since: Option<Duration>,

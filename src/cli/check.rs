@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::args::{CheckArgs, CheckFormat};
 use super::{configuration, exit, fail, printable, say};
-use crate::config::{Ancestors, Config};
+use crate::config::{Ancestors, Config, Mode};
 use crate::daemon::{Grants, StartError, local_zones, select_of};
 use crate::policy::{self, Accepted, Diagnostics, Pattern, Policy, Severity};
 
@@ -111,6 +111,16 @@ fn summary(config: &Config, accepted: Option<&Accepted>, diagnostics: &Diagnosti
         printable(&policy.id),
         allowed(policy),
     );
+    if let Some(until) = config
+        .policy
+        .audit_until
+        .filter(|_| config.policy.mode == Mode::Audit)
+    {
+        let until = humantime::format_rfc3339_seconds(until);
+        text += &format!(
+            "note: until {until} this is an audit: names that the policy does not allow resolve, too\n"
+        );
+    }
     let has_ancestors = !policy.allow_all && !policy.allowed_hostnames.is_empty();
     if has_ancestors && config.blocked.ancestors == Ancestors::Nxdomain {
         text += "note: names above allowed ones are NXDOMAIN too. Between boxes and namegate a caching resolver that\n      \

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::args::DemoArgs;
-use super::ask::{Said, ask};
+use super::ask::ask;
 use super::run::{End, on_runtime};
 use super::{exit, say, talk};
 use crate::config::{AtStart, Config, Queries, Server};
-use crate::daemon::{Daemon, StartError, reason};
+use crate::daemon::{Daemon, Said, StartError, reason};
 use crate::matcher::{Kinship, Near, Rules, Verdict};
 use crate::policy::Pattern;
 use crate::wire::{Name, Rcode, Type};
@@ -178,6 +178,7 @@ fn internet_config(room: &Room) -> Config {
     config.policy.file = room.0.join("internet-has-no-policy.json");
     config.policy.on_missing = AtStart::DenyAll;
     config.blocked.file = None;
+    config.admin.socket = None;
     config.zones.dir = room.zones();
     config.upstream.servers = Vec::new();
     config.log.queries = Queries::None;
@@ -191,6 +192,7 @@ async fn start(args: &DemoArgs, room: &Room, internet: SocketAddr) -> Result<Dae
     config.listen.addresses = vec![args.listen];
     config.policy.file = room.policy();
     config.blocked.file = None;
+    config.admin.socket = None;
     config.zones.dir = room.no_zones();
     config.upstream.servers = vec![Server::Udp(internet)];
     config.log.queries = Queries::None;

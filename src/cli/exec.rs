@@ -4,6 +4,7 @@
 //! resolv.conf and nsswitch.conf name that address and no other, as whoever called. When it has ended, the names that
 //! were refused are told to the caller. It never runs where these files are not in force.
 
+mod advice;
 mod covers;
 mod epilogue;
 mod identity;
@@ -18,14 +19,17 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
 
+use self::advice::Advisor;
 use self::epilogue::Told;
 use self::plan::Plan;
 use self::process::{Ears, End, Process};
 use self::record::Record;
 use super::args::{ChildArgs, ExecArgs, LayArgs, ReportFormat};
 use super::run::on_runtime;
-use super::{exit, fail, talk};
+use super::{exit, fail, milliseconds, quoted, talk};
 use crate::config::Config;
 use crate::daemon::{Daemon, StartError};
 
@@ -59,20 +63,22 @@ async fn carry_out(plan: &mut Plan<'_>) -> Result<u8, StartError> {
     };
     let resolver = daemon.addresses()[0].ip();
     plan.room.point_at(resolver).map_err(StartError::Io)?;
-    let record = Record::open(&daemon, plan.audited.as_ref(), &plan.config)?;
+    let record = Record::open(&daemon);
+    let advisor = Arc::new(Advisor::open(&plan.policy, &plan.config)?);
     let process = Process::start(ears, &plan.room, plan.identity.as_ref(), &args.command);
     let process = process.map_err(StartError::Io)?;
     let end = if args.fail_fast {
-        process.attend(record.first_refusal()).await
+        process
+            .attend(record.first_refusal(Arc::clone(&advisor)))
+            .await
     } else {
         process.attend(std::future::pending()).await
     };
     let end = end.map_err(StartError::Io)?;
     let code = code_of(end);
     if !matches!(end, End::NotRun(_)) {
-        tell(args, &told(args, end, code, &record));
+        tell(args, &told(args, end, code, &record, &advisor));
     }
-    drop(record);
     daemon.stop().await;
     Ok(code)
 }
@@ -138,14 +144,18 @@ const NO_PERMISSION: &str = "
     sudo sysctl net.ipv4.ip_unprivileged_port_start=53       for everybody on this machine, until it restarts
     sudo setcap cap_net_bind_service=+ep PATH-OF-NAMEGATE    for this program";
 
-fn told(args: &ExecArgs, end: End, code: u8, record: &Record<'_>) -> Told {
+fn told(args: &ExecArgs, end: End, code: u8, record: &Record<'_>, advisor: &Advisor) -> Told {
     let stopped = match end {
         End::Stopped(_, why) => Some(why),
         End::NotRun(_) | End::Ended(_) => None,
     };
     let program = args.command.first().map(PathBuf::from);
     let name = program.as_deref().and_then(Path::file_name);
-    let (refusals, hidden) = record.refusals();
+    let (refusals, seen) = record.refusals();
+    let (refusals, hidden, companions) = advisor.sort(seen, refusals);
+    let may_stop = matches!(end, End::Ended(1..)) && !args.fail_fast && !args.audit;
+    let first_ms = advice::first_ms(&refusals).filter(|_| may_stop);
+    let now_ms = milliseconds(SystemTime::now());
     Told {
         program: name.unwrap_or_default().to_string_lossy().into_owned(),
         code,
@@ -153,8 +163,22 @@ fn told(args: &ExecArgs, end: End, code: u8, record: &Record<'_>) -> Told {
         stopped,
         refusals,
         hidden,
+        companions,
+        went_on_s: first_ms.map_or(0, |it| now_ms.saturating_sub(it) / 1000),
+        choice: choice(args),
         policy: args.policy.as_ref().map(|it| it.display().to_string()),
     }
+}
+
+/// What was said of which policy in the file is meant.
+fn choice(args: &ExecArgs) -> String {
+    let flags = [("id", &args.policy_id), ("name", &args.policy_name)];
+    let flags = flags
+        .iter()
+        .filter_map(|(flag, it)| Some((flag, it.as_deref()?)));
+    flags
+        .map(|(flag, it)| format!(" --policy-{flag} {}", quoted(it)))
+        .collect()
 }
 
 /// The text to standard error and the report to its file; without one the report takes the text's place.

@@ -2,26 +2,33 @@
 
 mod args;
 mod ask;
+mod blocked;
+mod cache;
 mod check;
+mod client;
 mod demo;
 mod doctor;
 mod exec;
 mod explain;
 mod generate;
 mod policy;
+mod querylog;
+mod reload;
 mod run;
 mod status;
 mod suggest;
+mod tail;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::Parser;
 
 use self::args::{Cli, Command};
 use crate::config::{self, Config, Flags};
 use crate::daemon::{StartError, select_of};
-use crate::policy::{Accepted, Diagnostics};
+use crate::policy::{Accepted, Diagnostics, printable};
 
 /// Exit codes (SPEC 9), those of sysexits(3) where they fit.
 mod exit {
@@ -30,6 +37,7 @@ mod exit {
     pub(super) const USAGE: u8 = 2;
     pub(super) const BAD_POLICY: u8 = 65;
     pub(super) const MISSING: u8 = 66;
+    pub(super) const UNAVAILABLE: u8 = 69;
     pub(super) const SYSTEM: u8 = 71;
     pub(super) const FORBIDDEN: u8 = 77;
     pub(super) const BAD_CONFIG: u8 = 78;
@@ -56,9 +64,14 @@ pub fn main() -> ExitCode {
         Command::Lay(args) => exec::lay(args),
         Command::Check(args) => check::check(args, cli.color),
         Command::Explain(args) => explain::explain(args, cli.color),
+        Command::Status(args) => status::status(args),
+        Command::Blocked(args) => blocked::blocked(args),
+        Command::Tail(args) => tail::tail(args),
         Command::Suggest(args) => suggest::suggest(args, cli.color),
         Command::Doctor(args) => doctor::doctor(args, cli.color),
         Command::Policy { command } => policy::run(command, cli.color),
+        Command::Reload(args) => reload::reload(args),
+        Command::Cache { command } => cache::run(command),
         Command::Gen { command } => generate::run(command),
     };
     ExitCode::from(code)
@@ -125,16 +138,20 @@ fn talk_of(diagnostics: &Diagnostics, color: clap::ColorChoice) {
     talk(drawn.trim_end());
 }
 
-/// A text of the document's or the user's, unable to steer a terminal.
-fn printable(text: &str) -> String {
-    let replaced = |c: char| {
-        if c.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            c
-        }
-    };
-    text.chars().map(replaced).collect()
+/// Milliseconds since 1970, as policies and logs count time.
+fn milliseconds(at: SystemTime) -> u64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A word as a shell takes it.
+fn quoted(text: &str) -> String {
+    let text = printable(text);
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "_./:=@%+,-".contains(it);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Writes a line to stderr.
@@ -150,5 +167,18 @@ fn colored(choice: clap::ColorChoice, stream: &impl IsTerminal) -> bool {
         clap::ColorChoice::Auto => {
             std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty()) && stream.is_terminal()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shell_would_change_is_quoted() {
+        assert_eq!(quoted("/var/log/q.jsonl"), "/var/log/q.jsonl");
+        assert_eq!(quoted("a b"), "'a b'");
+        assert_eq!(quoted("*.x'$(y)"), r"'*.x'\''$(y)'");
+        assert_eq!(quoted(""), "''");
     }
 }

@@ -4,11 +4,12 @@ use std::future::Future;
 use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::getppid;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::RunArgs;
-use super::{configuration, exit, fail};
+use super::{configuration, exit, fail, talk};
 use crate::config::Config;
 use crate::daemon::{Daemon, Phase, StartError};
 use crate::telemetry;
@@ -17,6 +18,10 @@ use crate::telemetry;
 pub(super) const DESCRIPTORS_WANTED: u64 = 4096;
 
 pub(super) fn run(args: &RunArgs) -> u8 {
+    if args.audit_for.is_some() && is_supervised() {
+        talk(BEGINS_ANEW);
+        return exit::BAD_CONFIG;
+    }
     let config = match configuration(&args.flags()) {
         Ok(config) => config,
         Err(code) => return code,
@@ -24,6 +29,18 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     telemetry::install(&config.log);
     raise_descriptor_limit();
     on_runtime(serve(&config))
+}
+
+/// What starts us again after each end would begin the audit again, too, and it would have none.
+const BEGINS_ANEW: &str = "\
+error: --audit-for counts from this start, and what has started this would start it again
+  = help: say when the audit ends: policy.audit_until = \"2026-01-31T18:00:00Z\" in the configuration file,
+          or NAMEGATE_POLICY_AUDIT_UNTIL";
+
+/// Has a service manager or a container's runtime started us? Those wait for word, or are process 1, or are outside
+/// of what can be seen.
+fn is_supervised() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some() || getppid().as_raw() <= 1
 }
 
 /// Runs a command that serves, on as many threads as there are processors.
@@ -39,9 +56,10 @@ pub(super) fn on_runtime(serve: impl Future<Output = Result<u8, StartError>>) ->
 async fn serve(config: &Config) -> Result<u8, StartError> {
     let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Io)?;
     let mut end = End::listen().map_err(StartError::Io)?;
-    let daemon = Daemon::start(config).await?;
+    let mut daemon = Daemon::start(config).await?;
     tell_of_start(&daemon);
     daemon.tell_supervisor(Phase::Ready);
+    daemon.announce_audit();
     loop {
         tokio::select! {
             () = end.asked() => break,
@@ -68,6 +86,7 @@ fn tell_of_start(daemon: &Daemon) {
         wildcard,
         listen = listen.join(" "),
         metrics = daemon.pages().map(tracing::field::display),
+        admin = daemon.admin().map(|it| tracing::field::display(it.display())),
         "namegate {} answers",
         env!("CARGO_PKG_VERSION")
     );

@@ -1,39 +1,37 @@
 //! `suggest`: observed lookups, turned into a proposal for the policy.
 //!
-//! Reads logs and the policy, lets the room `learn` propose, and shows that. With
+//! Reads logs, or asks the running resolver, and the policy, lets the room `learn` propose, and shows that. With
 //! `--write` the policy grows by what is added, once the difference was shown.
 
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str;
 
 use serde_json::{Value, json};
 
 use super::args::{SuggestArgs, SuggestFormat};
-use super::policy::{NewArgs, Original, create, document, unified};
-use super::{accept, configuration, exit, fail, printable, say, talk, talk_of, usage};
+use super::client::Client;
+use super::policy::{Original, create, document, unified};
+use super::querylog::{Findings, read_log};
+use super::{accept, configuration, exit, fail, printable, quoted, say, talk, talk_of, usage};
 use crate::config::{Config, Flags, SearchSuffix};
 use crate::daemon::{Grants, StartError, compile, select_of};
-use crate::learn::{
-    self, Class, Current, Detail, LINE_OCTETS_MAX, Observations, Proposal, read_line,
-};
+use crate::learn::{self, Class, Current, Detail, Observations, Proposal};
 use crate::policy::{self, Accepted, Hostnames, Pattern, Policy, Select, Splice, spliced};
 
-/// Bad lines that are told one by one.
-const FINDINGS_SHOWN: usize = 5;
-/// Bad lines that are kept for programs.
-const FINDINGS_MAX: usize = 100;
 /// The name of a policy that did not exist.
 const NEW_NAME: &str = "suggested";
 
 pub(super) fn suggest(args: &SuggestArgs, color: clap::ColorChoice) -> u8 {
     let read = || {
-        let (mut observations, findings) = read_logs(&args.log)?;
+        let (mut observations, findings) = match args.log.is_empty() {
+            true => (remembered(args)?, Findings::default()),
+            false => read_logs(&args.log)?,
+        };
         if let Some(since) = args.since {
             observations.keep_last(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         }
-        findings.talk();
         conclude(&observations, &findings, args, color)
     };
     read().unwrap_or_else(|code| code)
@@ -65,7 +63,23 @@ fn conclude(
 fn flags(args: &SuggestArgs) -> Flags {
     let flags = args.files.flags();
     let policy = flags.policy.clone().or_else(|| args.write.clone());
-    Flags { policy, ..flags }
+    Flags {
+        policy,
+        socket: args.socket.clone(),
+        ..flags
+    }
+}
+
+/// Asks the running resolver.
+fn remembered(args: &SuggestArgs) -> Result<Observations, u8> {
+    let page = Client::of(&configuration(&flags(args))?)?.get("/v1/trail")?;
+    let all = learn::read_trail(page.as_bytes()).map_err(|why| {
+        talk(&format!("namegate: the resolver's answer is {why}"));
+        exit::SYSTEM
+    })?;
+    let mut observations = Observations::default();
+    all.iter().for_each(|it| observations.add(it));
+    Ok(observations)
 }
 
 /// The policy that the proposal is for.
@@ -245,10 +259,12 @@ impl Subject {
     fn next(&self, proposal: &Proposal, args: &SuggestArgs) -> Vec<String> {
         let command = format!("namegate suggest{}", typed(args));
         let policy = args.files.policy.as_ref();
-        let policy = policy.map_or(String::new(), |it| format!(" --policy {}", quoted(it)));
+        let policy = policy.map_or(String::new(), |it| {
+            format!(" --policy {}", quoted(&shown(it)))
+        });
         let mut next = Vec::new();
         if proposal.of(Class::Add).next().is_some() {
-            let file = quoted(self.file());
+            let file = quoted(&shown(self.file()));
             next.push(format!(
                 "{command} --write {file}     (shows the diff first)"
             ));
@@ -309,43 +325,30 @@ impl Subject {
 
 /// What was typed that the next command needs again, but for the policy.
 fn typed(args: &SuggestArgs) -> String {
-    let logs = args.log.iter().map(|it| ("log", quoted(it)));
-    let search = args
-        .search
-        .iter()
-        .map(|it| ("search", quoted(Path::new(it))));
-    let since = args.since.map(|it| {
-        (
-            "since",
-            quoted(Path::new(&humantime::format_duration(it).to_string())),
-        )
-    });
+    let logs = args.log.iter().map(|it| ("log", shown(it)));
+    let search = args.search.iter().map(|it| ("search", it.clone()));
+    let since = args.since.map(humantime::format_duration);
+    let since = since.map(|it| ("since", it.to_string()));
     let files = &args.files;
-    let text = |it: &String| quoted(Path::new(it));
     let choice = [
-        files.config.as_ref().map(|it| ("config", quoted(it))),
-        files.policy_id.as_ref().map(|it| ("policy-id", text(it))),
-        files
-            .policy_name
-            .as_ref()
-            .map(|it| ("policy-name", text(it))),
+        args.socket.as_ref().map(|it| ("socket", shown(it))),
+        files.config.as_ref().map(|it| ("config", shown(it))),
+        files.policy_id.clone().map(|it| ("policy-id", it)),
+        files.policy_name.clone().map(|it| ("policy-name", it)),
     ];
     let all = logs
         .chain(search)
         .chain(since)
         .chain(choice.into_iter().flatten());
-    all.map(|(flag, value)| format!(" --{flag} {value}"))
+    all.map(|(flag, value)| format!(" --{flag} {}", quoted(&value)))
         .collect()
 }
 
 /// A document where there was none. Its times are the log's, so that it depends on nothing else.
 fn fresh(added: &[Pattern], proposal: &Proposal) -> String {
-    let new = NewArgs {
-        name: NEW_NAME.to_owned(),
-        allow: added.iter().map(Pattern::to_string).collect(),
-    };
+    let allowed: Vec<String> = added.iter().map(Pattern::to_string).collect();
     let last_ms = proposal.span_ms.map_or(0, |(_, last)| last);
-    document(&new, last_ms)
+    document(NEW_NAME, &allowed, last_ms)
 }
 
 /// An ending as it is compared.
@@ -357,146 +360,12 @@ fn shown(path: &Path) -> String {
     printable(&path.display().to_string())
 }
 
-/// As a shell takes it.
-fn quoted(path: &Path) -> String {
-    let text = shown(path);
-    let is_plain = |it: char| it.is_ascii_alphanumeric() || "_./:=@%+,-".contains(it);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        return text;
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-/// Lines that are none of a log's.
-#[derive(Default)]
-struct Findings {
-    found: Vec<Finding>,
-    total: usize,
-}
-
-struct Finding {
-    log: String,
-    line: u64,
-    message: &'static str,
-}
-
-impl Findings {
-    fn add(&mut self, log: &Path, line: u64, message: &'static str) {
-        self.total += 1;
-        if self.found.len() < FINDINGS_MAX {
-            let log = shown(log);
-            self.found.push(Finding { log, line, message });
-        }
-    }
-
-    fn talk(&self) {
-        for Finding { log, line, message } in self.found.iter().take(FINDINGS_SHOWN) {
-            talk(&format!("note: {log}:{line}: {message}"));
-        }
-        if let more @ 1.. = self.total.saturating_sub(FINDINGS_SHOWN) {
-            talk(&format!("note: and {more} more lines that are no records"));
-        }
-    }
-
-    fn json(&self) -> Value {
-        let found = self.found.iter();
-        found
-            .map(|it| json!({"log": it.log, "line": it.line, "message": it.message}))
-            .collect()
-    }
-}
-
-/// Puts together what the logs say; tells which one cannot be read.
+/// Puts together what the logs say.
 fn read_logs(logs: &[PathBuf]) -> Result<(Observations, Findings), u8> {
     let (mut observations, mut findings) = (Observations::default(), Findings::default());
     for log in logs {
-        let read = match log.as_os_str() == "-" {
-            true => read_log(log, io::stdin().lock(), &mut observations, &mut findings),
-            false => File::open(log).and_then(|file| {
-                read_log(log, BufReader::new(file), &mut observations, &mut findings)
-            }),
-        };
-        read.map_err(|error| {
-            talk(&format!("namegate: {}: {error}", shown(log)));
-            exit::MISSING
-        })?;
+        read_log(log, &mut findings, |it| observations.add(&it))?;
     }
+    findings.talk();
     Ok((observations, findings))
-}
-
-fn read_log(
-    log: &Path,
-    mut from: impl BufRead,
-    observations: &mut Observations,
-    findings: &mut Findings,
-) -> io::Result<()> {
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        if !take_line(&mut from, &mut line)? {
-            break;
-        }
-        let is_whole = line.last() == Some(&b'\n');
-        match read_line(line.trim_ascii_end()) {
-            Ok(Some(observation)) => observations.add(&observation),
-            Ok(None) => (),
-            // Somebody is still writing it.
-            Err(_) if !is_whole => findings.add(log, number, "the last line is cut off"),
-            Err(message) => findings.add(log, number, message),
-        }
-    }
-    Ok(())
-}
-
-/// Takes a line with its end; of one that is longer than any record, only that much. False: there is no more.
-fn take_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
-    let mut any = false;
-    loop {
-        let octets = from.fill_buf()?;
-        if octets.is_empty() {
-            return Ok(any);
-        }
-        any = true;
-        let end = octets.iter().position(|it| *it == b'\n');
-        let taken = end.map_or(octets.len(), |at| at + 1);
-        let room = (LINE_OCTETS_MAX + 1).saturating_sub(line.len());
-        line.extend_from_slice(&octets[..taken.min(room)]);
-        from.consume(taken);
-        if end.is_some() {
-            // A line that was cut here has its end all the same.
-            if line.last() != Some(&b'\n') {
-                line.push(b'\n');
-            }
-            return Ok(true);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_have_an_end_and_long_ones_do_not_fill_the_memory() {
-        let long = "x".repeat(LINE_OCTETS_MAX * 3);
-        let text = format!("a\n{long}\nb");
-        let mut from = BufReader::with_capacity(7, text.as_bytes());
-        let mut take = || {
-            let mut line = Vec::new();
-            take_line(&mut from, &mut line)
-                .expect("read")
-                .then_some(line)
-        };
-        assert_eq!(take().as_deref(), Some(&b"a\n"[..]));
-        assert_eq!(take().map(|it| it.len()), Some(LINE_OCTETS_MAX + 2));
-        assert_eq!(take().as_deref(), Some(&b"b"[..]));
-        assert_eq!(take(), None);
-    }
-
-    #[test]
-    fn what_a_shell_would_change_is_quoted() {
-        assert_eq!(quoted(Path::new("/var/log/q.jsonl")), "/var/log/q.jsonl");
-        assert_eq!(quoted(Path::new("a b")), "'a b'");
-        assert_eq!(quoted(Path::new("*.x'$(y)")), r"'*.x'\''$(y)'");
-    }
 }

@@ -7,13 +7,18 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use super::fault::{Error, Fault, Kind, Place, Source};
 use super::file;
 use super::flags::Flags;
 use super::keys::{self, FORWARD, KEYS, Key};
-use super::value::{Entry, Said, What};
-use super::{Config, Server};
+use super::value::{Entry, Said, What, duration};
+use super::{AUDIT_MAX, Config, Mode, Server};
+
+/// Nothing is learned in less.
+const AUDIT_MIN: Duration = Duration::from_secs(60);
+const AUDIT_UNTIL: &str = "policy.audit_until";
 
 /// What was said so far.
 #[derive(Default)]
@@ -105,6 +110,22 @@ impl Draft {
             let key = keys::key(path).expect("each flag stands for a key of the table");
             self.take(key, &said);
         }
+        if let Some(text) = &flags.audit_for {
+            self.take_audit_for(text);
+        }
+    }
+
+    /// As long as this from now: what is kept in files says when it ends.
+    fn take_audit_for(&mut self, text: &str) {
+        let said = Said::word("--audit-for", text);
+        self.said.insert(AUDIT_UNTIL, said.place.clone());
+        match duration(&said, AUDIT_MIN, AUDIT_MAX) {
+            Ok(time) => self.config.policy.audit_until = Some(SystemTime::now() + time),
+            Err(faults) => {
+                let faults = faults.into_iter().map(|fault| fault.about(AUDIT_UNTIL));
+                self.faults.extend(faults);
+            }
+        }
     }
 
     fn take(&mut self, key: &Key, said: &Said) {
@@ -117,7 +138,12 @@ impl Draft {
 
     /// The configuration, when nothing is wrong with it.
     pub(super) fn finish(mut self) -> Result<Config, Error> {
-        let faults = [self.closed_door(), self.two_policies(), self.asks_itself()];
+        let faults = [
+            self.closed_door(),
+            self.two_policies(),
+            self.endless_audit(SystemTime::now()),
+            self.asks_itself(),
+        ];
         self.faults.extend(faults.into_iter().flatten());
         if self.faults.is_empty() {
             return Ok(self.config);
@@ -155,6 +181,31 @@ impl Draft {
         )
     }
 
+    /// An audit without an end, or with one that is too far away. One that is over is none, and no fault.
+    fn endless_audit(&self, now: SystemTime) -> Option<Fault> {
+        let policy = &self.config.policy;
+        let place = self
+            .said
+            .get("policy.mode")
+            .filter(|_| policy.mode == Mode::Audit)?;
+        let last = now + AUDIT_MAX;
+        let Some(until) = policy.audit_until else {
+            // What was said badly is told already.
+            let mut faults = self.faults.iter();
+            let is_told = faults.any(|it| it.message().starts_with(AUDIT_UNTIL));
+            let in_2h = shown(now + Duration::from_secs(2 * 3600));
+            let help = format!(
+                "say when it ends, within 7 days: policy.audit_until = \"{in_2h}\" (2 hours from now), or `run --audit-for 2h`"
+            );
+            let fault = place.fault("an audit needs an end".to_owned(), help);
+            return (!is_told).then(|| fault.about("policy.mode"));
+        };
+        let message = format!("{} is more than 7 days away", shown(until));
+        let help = format!("write a time up to \"{}\"", shown(last));
+        let fault = self.said.get(AUDIT_UNTIL)?.fault(message, help);
+        (until > last).then(|| fault.about(AUDIT_UNTIL))
+    }
+
     /// A server that is ourselves: each question would come back as a new one.
     fn asks_itself(&self) -> Option<Fault> {
         let forwards = self.config.forward.iter().flat_map(|it| &it.servers);
@@ -186,9 +237,15 @@ impl Draft {
     }
 }
 
+/// As a file says it.
+fn shown(at: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(at).to_string()
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::config::read;
+    use super::{AUDIT_MAX, Draft, SystemTime, shown};
+    use crate::config::{Flags, Mode, read};
 
     /// The text is refused; each of `parts` stands in what is said about it.
     #[track_caller]
@@ -297,6 +354,87 @@ mod tests {
             "[policy]\nid = 'a'\nname = 'b'",
             &["3:8", "by id and by name", "say one"],
         );
+    }
+
+    #[test]
+    fn an_audit_has_an_end_within_a_week() {
+        let audit = |until: SystemTime| {
+            format!("[policy]\nmode = 'audit'\naudit_until = '{}'", shown(until))
+        };
+        let now = SystemTime::now();
+        let an_hour = AUDIT_MAX / (7 * 24);
+        refused(
+            "[policy]\nmode = 'audit'",
+            &[
+                "2:8",
+                "policy.mode: an audit needs an end",
+                "policy.audit_until = \"2",
+                "--audit-for 2h",
+            ],
+        );
+        refused(
+            "[policy]\nmode = 'audit'\naudit_until = ''",
+            &["needs an end"],
+        );
+        refused(
+            &audit(now + AUDIT_MAX + an_hour),
+            &[
+                "3:15",
+                "policy.audit_until: 2",
+                "more than 7 days away",
+                "a time up to \"2",
+            ],
+        );
+        for until in [now + AUDIT_MAX - an_hour, now + an_hour, now - an_hour] {
+            let config = read("c.toml", &audit(until)).expect("an end");
+            assert_eq!(config.policy.mode, Mode::Audit);
+        }
+        let far = audit(now + 2 * AUDIT_MAX).replace("'audit'", "'enforce'");
+        assert!(read("c.toml", &far).is_ok(), "there is no audit");
+    }
+
+    #[test]
+    fn a_bad_end_is_not_also_a_missing_one() {
+        let text = "[policy]\nmode = 'audit'\naudit_until = '2h'";
+        assert_eq!(read("c.toml", text).expect_err(text).faults.len(), 1);
+        refused(
+            "[policy]\naudit_for = '2h'",
+            &["2:1", "each restart", "policy.audit_until"],
+        );
+    }
+
+    #[test]
+    fn an_audit_from_now_is_a_minute_to_a_week() {
+        let with = |time: &str| {
+            let flags = Flags {
+                mode: Some("audit".to_owned()),
+                audit_for: Some(time.to_owned()),
+                ..Flags::default()
+            };
+            let mut draft = Draft::default();
+            draft.take_flags(&flags);
+            draft.finish().map_err(|error| error.to_string())
+        };
+        for (time, told) in [
+            ("59s", "from \"1m\" to \"7days\""),
+            ("169h", "from \"1m\" to \"7days\""),
+            ("2001-01-01T00:00:00Z", "is not a duration"),
+        ] {
+            let error = with(time).expect_err(time);
+            assert!(
+                error.contains("--> --audit-for") && error.contains(told),
+                "{error}"
+            );
+        }
+        let left = |time: &str| {
+            let until = with(time).expect(time).policy.audit_until;
+            until
+                .expect("an end")
+                .duration_since(SystemTime::now())
+                .expect("to come")
+        };
+        assert!(left("7d") <= AUDIT_MAX && left("7d") > AUDIT_MAX / 2);
+        assert!(left("1m").as_secs() >= 50);
     }
 
     #[test]

@@ -29,6 +29,12 @@ pub struct Flags {
     pub metrics: Option<String>,
     /// `--log-queries all`, `blocked` or `none`.
     pub log_queries: Option<String>,
+    /// `--socket PATH`, of the commands that ask a running daemon.
+    pub socket: Option<PathBuf>,
+    /// `--mode enforce`, or `audit`.
+    pub mode: Option<String>,
+    /// `--audit-for TIME`: from now. No key says this: each restart would begin anew.
+    pub audit_for: Option<String>,
 }
 
 impl Flags {
@@ -41,6 +47,7 @@ impl Flags {
                 "policy.name",
                 word("--policy-name", self.policy_name.as_ref()),
             ),
+            ("policy.mode", word("--mode", self.mode.as_ref())),
             ("listen.addresses", words("--listen", &self.listen)),
             ("upstream.servers", words("--upstream", &self.upstream)),
             ("zones.dir", path("--zones", self.zones.as_ref())),
@@ -49,6 +56,7 @@ impl Flags {
                 "log.queries",
                 word("--log-queries", self.log_queries.as_ref()),
             ),
+            ("admin.socket", path("--socket", self.socket.as_ref())),
         ]
         .into_iter()
         .filter_map(|(key, said)| Some((key, said?)))

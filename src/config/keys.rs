@@ -6,11 +6,16 @@
 
 use std::time::Duration;
 
+use super::Queries;
 use super::value::{Read, Said, What, nearest};
-use super::value::{addresses, clients, contact, duration, level, list, metrics, name, one_of};
-use super::value::{path, path_or_none, patterns, search_suffixes, seconds, servers, sink, size};
+use super::value::{
+    addresses, clients, contact, duration, level, list, metrics, mode, moment, name,
+};
+use super::value::{
+    one_of, path, path_or_none, patterns, search_suffixes, seconds, servers, sink, size,
+};
 use super::value::{switch, text, txt, types, whole};
-use super::{Ancestors, AtStart, ClientIp, Config, Forward, LogFormat, PrivateAnswers, Queries};
+use super::{Ancestors, AtStart, ClientIp, Config, Forward, LogFormat, Mode, PrivateAnswers};
 
 /// One setting.
 pub(super) struct Key {
@@ -35,10 +40,11 @@ impl Key {
 pub(super) const PREFIX: &str = "NAMEGATE_";
 
 /// Variables with a shorter name beside the regular one.
-const SHORT: [(&str, &str); 3] = [
+const SHORT: [(&str, &str); 4] = [
     ("NAMEGATE_LISTEN", "listen.addresses"),
     ("NAMEGATE_UPSTREAM", "upstream.servers"),
     ("NAMEGATE_METRICS", "metrics.listen"),
+    ("NAMEGATE_MODE", "policy.mode"),
 ];
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -53,6 +59,7 @@ const TCP_CLIENTS_MAX: i64 = 65_535;
 const CACHE_OCTETS_MAX: u64 = 16 << 30;
 
 const AT_START: [(&str, AtStart); 2] = [("exit", AtStart::Exit), ("deny_all", AtStart::DenyAll)];
+const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("audit", Mode::Audit)];
 const ANCESTORS: [(&str, Ancestors); 2] = [
     ("nxdomain", Ancestors::Nxdomain),
     ("nodata", Ancestors::Nodata),
@@ -110,6 +117,8 @@ pub(super) const KEYS: &[Key] = keys! {
     "policy" "file" => policy.file = path();
     "policy" "id" => policy.id = text();
     "policy" "name" => policy.name = text();
+    "policy" "mode" => policy.mode = one_of(&MODES);
+    "policy" "audit_until" => policy.audit_until = moment();
     "policy" "on_missing" => policy.on_missing = one_of(&AT_START);
     "policy" "on_invalid_at_start" => policy.on_invalid_at_start = one_of(&AT_START);
     "policy" "poll_every" => policy.poll_every = duration(100 * MILLISECOND, HOUR);
@@ -151,6 +160,10 @@ pub(super) const KEYS: &[Key] = keys! {
     "log" "client_ip" => log.client_ip = one_of(&CLIENT_IP);
 
     "metrics" "listen" => metrics.listen = metrics();
+
+    "admin" "socket" => admin.socket = path_or_none();
+    "admin" "mode" => admin.mode = mode();
+    "admin" "group" => admin.group = text();
 };
 
 /// The one table that may stand many times.
@@ -198,6 +211,9 @@ pub(super) fn key_help(section: &str, said: &str) -> String {
     };
     if let Some(near) = nearest(said, names.iter().copied()) {
         return format!("did you mean \"{near}\"?");
+    }
+    if said == "audit_for" {
+        return "each restart would begin it anew; say when it ends: policy.audit_until".to_owned();
     }
     match KEYS.iter().find(|key| key.name == said) {
         Some(key) => format!("\"{said}\" is a key of [{}]", key.section),
@@ -290,6 +306,16 @@ mod tests {
         ("policy.file", r#""p.json""#, "p.json"),
         ("policy.id", r#""npl_1""#, "npl_1"),
         ("policy.name", r#""ci""#, "ci"),
+        (
+            "policy.mode",
+            "\"audit\"\naudit_until = \"2001-01-01T00:00:00Z\"",
+            "audit",
+        ),
+        (
+            "policy.audit_until",
+            r#""2001-01-01T00:00:00Z""#,
+            "2001-01-01T00:00:00Z",
+        ),
         ("policy.on_missing", r#""deny_all""#, "deny_all"),
         ("policy.on_invalid_at_start", r#""deny_all""#, "deny_all"),
         ("policy.poll_every", r#""100ms""#, "100ms"),
@@ -343,6 +369,9 @@ mod tests {
         ("log.sink", r#""file:/q.jsonl""#, "file:/q.jsonl"),
         ("log.client_ip", r#""prefix""#, "prefix"),
         ("metrics.listen", r#""""#, "off"),
+        ("admin.socket", r#""/run/a.sock""#, "/run/a.sock"),
+        ("admin.mode", r#""0660""#, "660"),
+        ("admin.group", r#""operators""#, "operators"),
     ];
 
     fn from_file(path: &str, value: &str) -> Config {
@@ -351,7 +380,12 @@ mod tests {
     }
 
     fn from_variable(name: &str, value: &str) -> Config {
-        let env = |asked: &str| (asked == name).then(|| value.to_owned());
+        // An audit cannot do without its end.
+        let until = (value == "audit").then(|| "2001-01-01T00:00:00Z".to_owned());
+        let env = |asked: &str| match asked {
+            "NAMEGATE_POLICY_AUDIT_UNTIL" if until.is_some() => until.clone(),
+            _ => (asked == name).then(|| value.to_owned()),
+        };
         let mut draft = Draft::default();
         draft.take_variables(&env);
         draft.finish().expect(name)

@@ -19,7 +19,7 @@ mod draft;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 
@@ -74,6 +74,7 @@ pub struct Config {
     pub guard: Guard,
     pub log: Log,
     pub metrics: Metrics,
+    pub admin: Admin,
 }
 
 /// `[listen]`
@@ -108,6 +109,10 @@ pub struct Policy {
     pub id: String,
     /// Which policy of a list response, by name; empty: not by name.
     pub name: String,
+    /// Is the policy obeyed, or only asked?
+    pub mode: Mode,
+    /// When an audit ends, at most [`AUDIT_MAX`] from now; none: there is none.
+    pub audit_until: Option<SystemTime>,
     /// What `run` does when there is no file at start.
     pub on_missing: AtStart,
     /// What `run` does when the file is not a policy at start.
@@ -117,6 +122,28 @@ pub struct Policy {
     /// Quiet time after an event that may be half a write.
     pub settle: Duration,
 }
+
+/// What becomes of a name that the policy does not allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It is denied.
+    Enforce,
+    /// It resolves, and that is told, until `audit_until`.
+    Audit,
+}
+
+impl Mode {
+    /// The word for it, in files and on pages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+/// An audit is for finding out what is needed; what goes on for longer is no policy.
+pub const AUDIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What to do without a policy at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -325,6 +352,20 @@ pub struct Metrics {
     pub listen: Option<SocketAddr>,
 }
 
+/// `[admin]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    /// Where the operator's commands reach the daemon; none: nowhere.
+    pub socket: Option<PathBuf>,
+    /// The socket's permissions: who may write may do what there is to do.
+    pub mode: u32,
+    /// Its group, by name or number; empty: the process's own.
+    pub group: String,
+}
+
+/// Where the admin socket is unless somebody says otherwise: a directory that is not there is no fault.
+pub const ADMIN_SOCKET: &str = "/run/namegate/admin.sock";
+
 /// The types that are forwarded by default (SPEC 7).
 const FORWARDED_TYPES: [u16; 18] = [
     1, 28, 257, 5, 48, 43, 65, 15, 35, 2, 12, 6, 33, 44, 64, 52, 16, 256,
@@ -351,6 +392,8 @@ impl Default for Config {
                 file: PathBuf::from("/etc/namegate/policy.json"),
                 id: String::new(),
                 name: String::new(),
+                mode: Mode::Enforce,
+                audit_until: None,
                 on_missing: AtStart::Exit,
                 on_invalid_at_start: AtStart::Exit,
                 poll_every: Duration::from_secs(2),
@@ -401,6 +444,11 @@ impl Default for Config {
             },
             metrics: Metrics {
                 listen: Some(at("127.0.0.1:9953")),
+            },
+            admin: Admin {
+                socket: Some(PathBuf::from(ADMIN_SOCKET)),
+                mode: 0o600,
+                group: String::new(),
             },
         }
     }
@@ -465,6 +513,9 @@ mod tests {
             zones: Some("z".into()),
             metrics: text("off"),
             log_queries: text("none"),
+            socket: Some("a.sock".into()),
+            mode: text("audit"),
+            audit_for: text("2h"),
         };
         let config = load(&flags, &|_| None).expect("good flags");
         assert_eq!(config.policy.file, PathBuf::from("p.json"));
@@ -474,6 +525,15 @@ mod tests {
         assert_eq!(config.zones.dir, PathBuf::from("z"));
         assert_eq!(config.metrics.listen, None);
         assert_eq!(config.log.queries, Queries::None);
+        assert_eq!(config.admin.socket, Some(PathBuf::from("a.sock")));
+        assert_eq!(config.policy.mode, Mode::Audit);
+        let left = config
+            .policy
+            .audit_until
+            .expect("an end")
+            .duration_since(SystemTime::now());
+        let left = left.expect("it is to come").as_secs();
+        assert!((7100..=7200).contains(&left), "{left} s");
         (flags.policy_id, flags.policy_name) = (None, text("ci"));
         assert_eq!(
             load(&flags, &|_| None).expect("good flags").policy.name,

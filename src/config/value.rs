@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 
@@ -173,6 +173,23 @@ pub(super) fn duration(said: &Said, min: Duration, max: Duration) -> Read<Durati
     let [min, max] = [min, max].map(humantime::format_duration);
     let help = format!("write a duration from \"{min}\" to \"{max}\"");
     said.refuse("is out of bounds", &help)
+}
+
+/// A point in time; empty: none.
+pub(super) fn moment(said: &Said) -> Read<Option<SystemTime>> {
+    const HELP: &str = "write the time in UTC and in quotes, such as \"2026-01-31T18:00:00Z\"";
+    match said.as_text() {
+        Some("") => Ok(None),
+        Some(text) if humantime::parse_duration(text).is_ok() => said.refuse(
+            "is how long, and each restart would begin anew",
+            "write when it ends, in UTC, such as \"2026-01-31T18:00:00Z\"",
+        ),
+        Some(text) => match humantime::parse_rfc3339(text) {
+            Ok(at) => Ok(Some(at)),
+            Err(_) => said.refuse("is not a time", HELP),
+        },
+        None => said.refuse("is not a time", HELP),
+    }
 }
 
 /// A time of whole seconds within bounds, because a TTL counts seconds.
@@ -353,6 +370,22 @@ pub(super) fn metrics(said: &Said) -> Read<Option<SocketAddr>> {
     match said.as_text() {
         Some("" | "off") => Ok(None),
         _ => endpoint(said, METRICS_PORT).map(Some),
+    }
+}
+
+/// The permissions of a file, in octal digits as chmod(1) takes them.
+pub(super) fn mode(said: &Said) -> Read<u32> {
+    let digits = said.as_text();
+    let is_number =
+        |it: &&str| (3..=4).contains(&it.len()) && it.bytes().all(|it| it.is_ascii_digit());
+    let digits = digits.filter(is_number);
+    let mode = digits.and_then(|it| u32::from_str_radix(it, 8).ok());
+    match mode {
+        Some(mode) if mode <= 0o777 => Ok(mode),
+        _ => said.refuse(
+            "is no mode of a file",
+            "write octal digits such as \"0660\"",
+        ),
     }
 }
 
@@ -642,6 +675,30 @@ mod tests {
     }
 
     #[test]
+    fn times_are_in_utc_and_absolute() {
+        let key = "policy.audit_until";
+        refused(
+            key,
+            "'2h'",
+            "each restart would begin anew",
+            "write when it ends",
+        );
+        refused(
+            key,
+            "2026-01-31T18:00:00Z",
+            "a date is not a time",
+            "in quotes",
+        );
+        refused(
+            key,
+            "'2026-01-31T18:00:00+02:00'",
+            "is not a time",
+            "in UTC",
+        );
+        refused(key, "'tomorrow'", "is not a time", "in UTC");
+    }
+
+    #[test]
     fn sizes_have_binary_units_and_an_end() {
         refused(
             "cache.bytes",
@@ -751,6 +808,17 @@ mod tests {
         );
         assert!(one("listen.addresses", "['127.0.0.1:0', '127.0.0.1:0']").is_ok());
         assert!(one("listen.addresses", "['[::1]']").is_ok());
+    }
+
+    #[test]
+    fn modes_are_octal_digits() {
+        for bad in ["'0o660'", "'rw-'", "'1777'", "'+60'", "'66'", "660"] {
+            refused("admin.mode", bad, "is no mode of a file", "\"0660\"");
+        }
+        assert_eq!(
+            one("admin.mode", "'640'").expect("a mode").admin.mode,
+            0o640
+        );
     }
 
     #[test]

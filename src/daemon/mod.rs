@@ -1,38 +1,50 @@
 //! The corridor: wires the rooms, carries each query through them, reloads, stops.
 
+mod audit;
+mod explain;
 mod fetch;
 mod flight;
+mod judge;
 mod live;
 mod memory;
+mod operator;
 mod probe;
 mod rate;
 mod reload;
 mod road;
+mod said;
+mod socket;
 mod start_error;
 mod state;
 mod zones;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use self::operator::Waiting;
 use self::reload::{First, Reloads};
+use self::socket::SocketFile;
 use self::state::State;
 use self::zones::ZoneFiles;
+pub use audit::Audit;
+pub use explain::kinship_text;
 pub use fetch::Known;
+pub use judge::{Judge, Opinion};
 pub use live::{BadPattern, Grants, Live, compile, reason, reason_denied, search_suffixes};
 pub use reload::{select_of, sha256_of};
 pub use road::{Pending, Ready, Road};
+pub use said::{Said, query};
 pub use start_error::StartError;
 
 use crate::answer::upstream::{Over, Sockets, Upstreams, system_resolvers};
 use crate::config::{Config, Server};
 use crate::front::{Front, bind};
-use crate::policy::watch::Poke;
 use crate::telemetry::{Telemetry, http};
 use crate::wire::Name;
 
@@ -46,7 +58,8 @@ pub struct Daemon {
     telemetry: Arc<Telemetry>,
     addresses: Vec<SocketAddr>,
     pages: Option<SocketAddr>,
-    poke: Poke,
+    admin: Option<SocketFile>,
+    waiting: Waiting,
     zones_poke: Arc<Notify>,
     tasks: JoinSet<()>,
 }
@@ -66,6 +79,7 @@ impl Daemon {
             Some(address) => Some(listen_for_pages(address).await?),
             None => None,
         };
+        let admin = socket::open(&config.admin)?;
         let (zone_files, zones) = ZoneFiles::open(config).map_err(StartError::Zones)?;
         let first = First::read(config)?;
         // The query log says "start": it is opened when little is left that could fail.
@@ -74,15 +88,10 @@ impl Daemon {
         if let Some(file) = &config.blocked.file {
             telemetry.post_blocked(file, &config.blocked.contact);
         }
-        let (reloads, live, poke) = Reloads::open(first, config, grants.clone(), telemetry.clone());
-        let road = Arc::new(Road::new(
-            config,
-            &grants,
-            live,
-            zones,
-            upstreams,
-            telemetry.clone(),
-        ));
+        let (reloads, live, waiting) =
+            Reloads::open(first, config, grants.clone(), telemetry.clone());
+        let road = Road::new(config, &grants, live, zones, upstreams, telemetry.clone());
+        let road = Arc::new(road.audited(Audit::of(&config.policy)));
         let front = Front::serve(bound, &config.listen, &road).map_err(StartError::Io)?;
         let mut daemon = Self {
             pages: pages.as_ref().and_then(|it| it.local_addr().ok()),
@@ -92,28 +101,60 @@ impl Daemon {
             front,
             telemetry,
             addresses,
-            poke,
+            admin: None,
+            waiting,
         };
-        daemon.attend(reloads, zone_files, pages);
+        daemon.attend(config, reloads, zone_files, Listeners { pages, admin });
         Ok(daemon)
     }
 
     /// Starts what goes on beside the queries.
-    fn attend(&mut self, reloads: Reloads, zone_files: ZoneFiles, pages: Option<TcpListener>) {
+    fn attend(
+        &mut self,
+        config: &Config,
+        reloads: Reloads,
+        zone_files: ZoneFiles,
+        listeners: Listeners,
+    ) {
         let state = Arc::new(State::new(
+            config,
             self.road.clone(),
             self.telemetry.clone(),
             &self.addresses,
+            self.waiting.clone(),
+            self.zones_poke.clone(),
         ));
         self.telemetry
             .figures_from(state::figures(&self.road, self.front.connections()));
+        self.record_audit();
         self.tasks.spawn(reloads.follow(self.road.clone()));
         self.tasks.spawn(zone_files.follow(self.road.clone()));
         self.tasks
             .spawn(probe::ask_ourselves(self.addresses.clone(), state.clone()));
-        if let Some(listener) = pages {
-            self.tasks.spawn(http::serve(listener, state));
+        if let Some(listener) = listeners.pages {
+            self.tasks.spawn(http::serve(listener, state.clone()));
         }
+        if let Some((listener, file)) = listeners.admin {
+            self.tasks.spawn(http::admin::serve(listener, state));
+            self.admin = Some(file);
+        }
+    }
+
+    /// Has the query log say when an audit begins and when it ends.
+    fn record_audit(&mut self) {
+        let (road, telemetry) = (self.road.clone(), self.telemetry.clone());
+        if road.audit().is_on() {
+            telemetry.mode_changed(road.audit().until());
+            self.tasks.spawn(async move {
+                road.audit().over().await;
+                telemetry.mode_changed(None);
+            });
+        }
+    }
+
+    /// Has the log and the supervisor be told of an audit for as long as it goes on, and of its end.
+    pub fn announce_audit(&mut self) {
+        self.tasks.spawn(audit::announce(self.road.clone()));
     }
 
     /// Where it listens, with the ports that the kernel chose where it was to choose.
@@ -124,6 +165,11 @@ impl Daemon {
     /// Where /metrics and the other pages are.
     pub fn pages(&self) -> Option<SocketAddr> {
         self.pages
+    }
+
+    /// Where the admin socket is.
+    pub fn admin(&self) -> Option<&Path> {
+        self.admin.as_ref().map(SocketFile::path)
     }
 
     /// The corridor, for what is served.
@@ -138,7 +184,7 @@ impl Daemon {
 
     /// Looks at the policy and the zones again now, and opens the logs anew, as SIGHUP asks for.
     pub fn reload(&self) {
-        self.poke.poke();
+        self.waiting.poke();
         self.zones_poke.notify_one();
         self.telemetry.reopen();
     }
@@ -157,12 +203,20 @@ impl Daemon {
             front,
             mut tasks,
             telemetry,
+            admin,
             ..
         } = self;
         front.stop(DRAIN).await;
         tasks.shutdown().await;
+        drop(admin);
         telemetry.close();
     }
+}
+
+/// What else is listened at.
+struct Listeners {
+    pages: Option<TcpListener>,
+    admin: Option<(UnixListener, SocketFile)>,
 }
 
 /// How far the daemon is.

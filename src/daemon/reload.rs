@@ -2,18 +2,21 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use sd_notify::NotifyState;
+use serde_json::{Value, json};
 
+use super::audit::in_words;
 use super::live::{Grants, Live};
 use super::memory::give_back_after;
+use super::operator::{Judged, Waiting};
 use super::road::Road;
 use super::start_error::StartError;
 use crate::config::{self, AtStart, Config};
 use crate::policy::watch::{Method, Poke, Settings, Sight, Watch, digest};
-use crate::policy::{Accepted, Diagnostics, Policy, Select};
+use crate::policy::{Accepted, Diagnostics, Policy, Select, printable};
 use crate::telemetry::{self, Telemetry};
 
 /// Which policy of a list response the configuration means; an id is more exact than a name.
@@ -77,6 +80,7 @@ pub(super) struct Reloads {
     grants: Grants,
     telemetry: Arc<Telemetry>,
     generation: u32,
+    waiting: Waiting,
 }
 
 impl Reloads {
@@ -86,9 +90,11 @@ impl Reloads {
         config: &Config,
         grants: Grants,
         telemetry: Arc<Telemetry>,
-    ) -> (Self, Live, Poke) {
+    ) -> (Self, Live, Waiting) {
         let First { watch, poke, sight } = first;
+        let waiting = Waiting::new(poke);
         let mut reloads = Self {
+            waiting: waiting.clone(),
             watch,
             config: config.clone(),
             grants,
@@ -97,7 +103,7 @@ impl Reloads {
         };
         let live = reloads.first(sight);
         reloads.tell_health();
-        (reloads, live, poke)
+        (reloads, live, waiting)
     }
 
     fn first(&mut self, sight: Sight) -> Live {
@@ -132,34 +138,74 @@ impl Reloads {
         loop {
             let sight = self.watch.next().await;
             self.tell_health();
-            match sight {
-                Sight::Applied {
-                    accepted,
-                    sha256,
-                    noticed,
-                    ..
-                } => {
-                    tell_of_reload();
-                    self.apply(&road, accepted, sha256, noticed);
-                    tell_supervisor(&road);
-                }
-                Sight::Rejected { diagnostics, .. } => self.reject(&diagnostics),
-                Sight::Unchanged => {
-                    tracing::info!("the policy is unchanged");
-                    self.telemetry.policy_unchanged();
-                }
-                Sight::Health(health) if health.blind => tracing::warn!(
-                    "the policy file was replaced under a mount of this one file: changes cannot be seen; mount its directory"
-                ),
-                Sight::Health(_) => {}
-                Sight::Missing => {
-                    tracing::warn!("the policy file is gone; the last good policy stays in force");
-                }
-                Sight::Unreadable(error) => {
-                    tracing::warn!(%error, "the policy file cannot be read; the last good policy stays in force");
-                }
+            let answered = self.watch.answered();
+            if let Some(judged) = self.take(&road, sight) {
+                self.waiting.tell(answered, &judged);
             }
         }
+    }
+
+    /// Does what there is to do about a sight; none: it says nothing of the file's content.
+    fn take(&mut self, road: &Arc<Road>, sight: Sight) -> Option<Judged> {
+        match sight {
+            Sight::Applied {
+                accepted,
+                sha256,
+                noticed,
+                ..
+            } => {
+                tell_of_reload();
+                self.apply(road, accepted, sha256, noticed);
+                tell_supervisor(road);
+                Some(Ok(self.judged("applied", json!({}))))
+            }
+            Sight::Unchanged => {
+                tracing::info!("the policy is unchanged");
+                self.telemetry.policy_unchanged();
+                tell_mode(road);
+                Some(Ok(self.judged("unchanged", json!({}))))
+            }
+            Sight::Rejected { diagnostics, .. } => {
+                self.reject(&diagnostics);
+                tell_of_refusal(road, &summary(&diagnostics));
+                let more =
+                    json!({ "errors": diagnostics.json(), "rendered": diagnostics.render(false) });
+                Some(Err(self.judged("rejected", more)))
+            }
+            Sight::Missing => {
+                tracing::warn!("the policy file is gone; the last good policy stays in force");
+                tell_of_refusal(road, "the policy file is gone");
+                Some(Err(self.judged("missing", json!({}))))
+            }
+            Sight::Unreadable(error) => {
+                tracing::warn!(%error, "the policy file cannot be read; the last good policy stays in force");
+                tell_of_refusal(road, "the policy file cannot be read");
+                let more = json!({ "message": error.to_string() });
+                Some(Err(self.judged("unreadable", more)))
+            }
+            Sight::Health(health) => {
+                if health.blind {
+                    tracing::warn!(
+                        "the policy file was replaced under a mount of this one file: changes cannot be seen; mount its directory"
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    /// What is said to those who wait: what came of it, and what is in force.
+    fn judged(&self, result: &str, more: Value) -> Value {
+        let mut judged = json!({
+            "v": 1,
+            "result": result,
+            "file": self.config.policy.file.display().to_string(),
+            "policy": self.telemetry.status()["policy"],
+        });
+        if let (Value::Object(judged), Value::Object(more)) = (&mut judged, more) {
+            judged.extend(more);
+        }
+        judged
     }
 
     /// Compiles, and swaps one pointer. The runtime's other threads go on answering meanwhile.
@@ -244,8 +290,30 @@ impl Reloads {
 
 /// Tells systemd that we are ready, and with which policy.
 pub(super) fn tell_supervisor(road: &Road) {
-    let status = status(&road.live());
+    let status = status(&road.live(), road.audit().left());
     let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+}
+
+/// Tells systemd that the file is not what is in force, and why.
+fn tell_of_refusal(road: &Road, why: &str) {
+    let status = status(&road.live(), road.audit().left());
+    let status = format!("{status}; {why}");
+    let _ = sd_notify::notify(&[NotifyState::Status(&status)]);
+}
+
+/// `the policy file is refused: line 9: NP012 not a hostname`, on one line.
+fn summary(diagnostics: &Diagnostics) -> String {
+    let first = diagnostics.findings.first();
+    let first = first.map_or(String::new(), |it| {
+        format!(": line {}: {} {}", it.line, it.code, it.message)
+    });
+    printable(&format!("the policy file is refused{first}"))
+}
+
+/// Tells systemd whether an audit goes on, and for how long.
+pub(super) fn tell_mode(road: &Road) {
+    let status = status(&road.live(), road.audit().left());
+    let _ = sd_notify::notify(&[NotifyState::Status(&status)]);
 }
 
 /// Tells systemd that a policy is about to take the place of another. It wants to know when, too (sd_notify(3)).
@@ -255,8 +323,8 @@ fn tell_of_reload() {
     let _ = sd_notify::notify(&reloading.collect::<Vec<_>>());
 }
 
-/// The policy in force, as `systemctl status` shows it.
-fn status(live: &Live) -> String {
+/// The policy in force, as `systemctl status` shows it, and what is left of an audit.
+fn status(live: &Live, audit_left: Option<Duration>) -> String {
     if live.generation == 0 {
         return "no valid policy yet, every name is denied".to_owned();
     }
@@ -266,7 +334,13 @@ fn status(live: &Live) -> String {
         (false, 1) => "1 name".to_owned(),
         (false, names) => format!("{names} names"),
     };
-    format!("policy {} gen {}, {allowed}", live.name, live.generation)
+    let audit = audit_left.map_or(String::new(), |left| {
+        format!(", AUDIT MODE for {}: nothing is enforced", in_words(left))
+    });
+    format!(
+        "policy {} gen {}, {allowed}{audit}",
+        live.name, live.generation
+    )
 }
 
 /// The digest by which pages and logs know a policy file, in hexadecimal.

@@ -17,10 +17,11 @@ use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::explain::Looks;
+use super::audit::Audit;
 use super::fetch::{Fetcher, Known};
 use super::live::{Grants, Live, reason, reason_denied};
 use super::rate::Rates;
-use crate::answer::blocked::Room;
+use crate::answer::blocked::{Room, would_deny};
 use crate::answer::cache::{Cache, Entry, Found};
 use crate::answer::guard::Guarded;
 use crate::answer::special::Special;
@@ -33,7 +34,7 @@ use crate::front::{self, Client, Step, Transport};
 use crate::matcher::{Denial, Grant, Rule, Rules, Verdict, Why};
 use crate::telemetry::{self, Done, Telemetry};
 use crate::wire::{
-    ANY_HINFO, Age, Asked, CLASS_IN, Ede, Head, MESSAGE_OCTETS_MAX, Malformed, Query, Rcode,
+    ANY_HINFO, Age, Asked, CLASS_IN, Ede, Head, MESSAGE_OCTETS_MAX, Malformed, Name, Query, Rcode,
     Section, Type, Unreadable, reply, reply_unreadable,
 };
 
@@ -51,6 +52,7 @@ pub struct Road {
     fetcher: Fetcher,
     /// Patterns that may answer with private addresses.
     private_allowed: Rules,
+    audit: Audit,
     inflight: Arc<Semaphore>,
     looks: Looks,
     rates: Option<Rates>,
@@ -80,6 +82,8 @@ struct Pass {
     reason: Reason,
     rule: Option<Rule>,
     sees_private: bool,
+    /// In an audit: why it would not have passed.
+    audited: Option<Why>,
 }
 
 /// A query on its way.
@@ -192,12 +196,25 @@ impl Road {
             fetcher: Fetcher::new(config, upstreams, special.clone()),
             special,
             private_allowed,
+            audit: Audit::none(),
             inflight: Arc::new(Semaphore::new(config.listen.max_inflight)),
             looks: Looks::new(Instant::now()),
             rates: Rates::new(config.listen.rate_per_client, Instant::now()),
             telemetry,
             probe_port: AtomicU16::new(0),
         }
+    }
+
+    /// The same road, with an audit.
+    #[must_use]
+    pub fn audited(mut self, audit: Audit) -> Self {
+        self.audit = audit;
+        self
+    }
+
+    /// Whether the policy is enforced, or only asked.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// The next query from this address of ours is our own.
@@ -223,6 +240,17 @@ impl Road {
     /// Queries that wait.
     pub fn inflight(&self) -> usize {
         self.manners.max_inflight - self.inflight.available_permits()
+    }
+
+    /// The local zones that are served.
+    pub(super) fn zones(&self) -> Arc<Zones> {
+        self.zones.load_full()
+    }
+
+    /// Asks upstream for somebody who is no client, if there is room for one more; what it says is kept as always.
+    pub(super) async fn fetch(&self, asked: &Asked) -> Option<Arc<Entry<Known>>> {
+        let _place = self.inflight.clone().try_acquire_owned().ok()?;
+        Some(self.fetcher.fetch(asked).await)
     }
 
     /// The cache, for its figures.
@@ -290,8 +318,12 @@ impl front::Road for Road {
                 reason: Reason::DnssecAncestor,
                 rule: None,
                 sees_private: false,
+                audited: None,
             },
-            Verdict::Deny(denial) => return self.deny(&visit, denial, out),
+            Verdict::Deny(denial) => match self.pass_in_audit(&visit, denial) {
+                Some(pass) => pass,
+                None => return self.deny(&visit, denial, out),
+            },
         };
         if let Some(step) = self.answer_by_type(&visit, pass, out) {
             return step;
@@ -470,19 +502,39 @@ impl Road {
     }
 
     fn pass(&self, visit: &Visit<'_>, rule: Rule) -> Pass {
-        let by_operator = match self.manners.private_answers {
-            PrivateAnswers::Pass => true,
-            PrivateAnswers::PassForAllowAll => visit.live.rules.allows_all(),
-            PrivateAnswers::Remove => false,
-        };
-        let sees_private = by_operator
-            || rule.grant != Grant::Listed
-            || self.private_allowed.covers(visit.query.name());
         Pass {
             reason: reason(rule),
             rule: Some(rule),
-            sees_private,
+            sees_private: self.sees_private(visit.live, visit.query.name(), Some(rule)),
+            audited: None,
         }
+    }
+
+    /// In an audit a name that is denied takes the road of one that is listed. What not even `allow_all` lets pass is
+    /// denied all the same, and so is everything while there is no policy.
+    #[inline]
+    fn pass_in_audit(&self, visit: &Visit<'_>, denial: Denial) -> Option<Pass> {
+        if !self.audit.is_on() || visit.live.generation == 0 || denial.why == Why::BadLabel {
+            return None;
+        }
+        let Denial { why, .. } = visit.live.search.recognise(visit.query.name(), denial);
+        Some(Pass {
+            reason: reason_denied(why),
+            rule: None,
+            sees_private: self.sees_private(visit.live, visit.query.name(), None),
+            audited: Some(why),
+        })
+    }
+
+    /// May the answer for a name hold private addresses? What grants it is none in an audit.
+    pub(super) fn sees_private(&self, live: &Live, name: &Name, rule: Option<Rule>) -> bool {
+        let by_operator = match self.manners.private_answers {
+            PrivateAnswers::Pass => true,
+            PrivateAnswers::PassForAllowAll => live.rules.allows_all(),
+            PrivateAnswers::Remove => false,
+        };
+        let is_service = rule.is_some_and(|rule| rule.grant != Grant::Listed);
+        by_operator || is_service || self.private_allowed.covers(name)
     }
 
     /// The keys of names above allowed ones, for clients that validate; the policy fixes these names, so asking says nothing.
@@ -519,14 +571,15 @@ impl Road {
     ) -> Option<Step<Pending>> {
         let kind = visit.query.kind();
         if kind == Type::ANY {
-            self.write_any(visit, out);
+            let ede = pass.audited.map(would_deny);
+            self.write_any(visit, ede, out);
             return Some(self.replied(
                 visit,
                 pass.rule,
                 Desk::Special,
-                Reason::Any,
+                pass.audited.map_or(Reason::Any, reason_denied),
                 Rcode::NOERROR,
-                None,
+                ede.map(|it| it.code),
             ));
         }
         let is_served = match &self.manners.types {
@@ -537,7 +590,7 @@ impl Road {
     }
 
     /// RFC 8482 §4.2.
-    fn write_any(&self, visit: &Visit<'_>, out: &mut Vec<u8>) {
+    fn write_any(&self, visit: &Visit<'_>, ede: Option<Ede<'_>>, out: &mut Vec<u8>) {
         let room = self.room(visit);
         let head = Head {
             rcode: Rcode::NOERROR,
@@ -546,7 +599,7 @@ impl Road {
         };
         reply(&visit.query, head, out)
             .record(Section::Answer, 0, Type::HINFO, ANY_TTL_S, ANY_HINFO)
-            .finish(None, room.payload, room.limit);
+            .finish(ede, room.payload, room.limit);
         visit.ttl_s.set(Some(ANY_TTL_S));
     }
 
@@ -609,6 +662,11 @@ impl Road {
                     .map(|(code, text)| Ede { code: *code, text }),
             ),
         };
+        // A failure has a reason of its own, which the client needs more.
+        let ede = match pass.audited {
+            Some(why) if failed.is_none() => Some(would_deny(why)),
+            _ => ede,
+        };
         let room = self.room(visit);
         let head = Head {
             rcode: finding.rcode,
@@ -619,6 +677,8 @@ impl Road {
             .sections(sections, age)
             .finish(ede, room.payload, room.limit);
         visit.ttl_s.set(sections.ttl_s(age));
+        // Of a name that is audited the policy's word counts, also where upstream fails.
+        let failed = failed.filter(|_| pass.audited.is_none());
         let reason = failed.unwrap_or(pass.reason);
         self.replied(
             visit,

@@ -55,6 +55,15 @@ pub enum StartError {
         /// The program that has the port, where it can be seen.
         owner: Option<String>,
     },
+    /// The admin socket cannot be served.
+    Admin {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+        /// The program that serves it, where it can be seen.
+        owner: Option<String>,
+    },
     /// The system refuses something else.
     Io(io::Error),
 }
@@ -91,7 +100,8 @@ impl StartError {
                 error: NotBound { error, .. },
                 ..
             }
-            | Self::Pages { error, .. } => unless_forbidden(error, 71),
+            | Self::Pages { error, .. }
+            | Self::Admin { error, .. } => unless_forbidden(error, 71),
             Self::NoUpstream(_)
             | Self::Loop(_)
             | Self::Patterns(_)
@@ -159,6 +169,17 @@ impl fmt::Display for StartError {
                 write!(f, "cannot serve metrics on {address}: {error}")?;
                 held_by(f, error, owner.as_deref())?;
                 f.write_str("\n  help: --metrics with another address, or --metrics off")
+            }
+            Self::Admin { path, error, owner } => {
+                write!(
+                    f,
+                    "cannot serve the admin socket {}: {error}",
+                    path.display()
+                )?;
+                held_by(f, error, owner.as_deref())?;
+                f.write_str(
+                    "\n  help: name another path in admin.socket or NAMEGATE_ADMIN_SOCKET, or \"\" for none",
+                )
             }
             Self::Io(error) => write!(f, "{error}"),
         }

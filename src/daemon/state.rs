@@ -6,30 +6,47 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
+use super::operator::Waiting;
 use super::road::Road;
 use crate::answer::upstream::{self, RTT_BOUNDS_US};
-use crate::telemetry::{CacheFigures, Snapshot, Telemetry, Timings, UpstreamFigures, http};
+use crate::config::Config;
+use crate::telemetry::{
+    AuditFigures, CacheFigures, Refused, Snapshot, Telemetry, Timings, UpstreamFigures, http,
+};
 
 /// The daemon as its pages see it.
 pub(super) struct State {
-    road: Arc<Road>,
-    telemetry: Arc<Telemetry>,
+    pub(super) road: Arc<Road>,
+    pub(super) telemetry: Arc<Telemetry>,
+    pub(super) config: Arc<Config>,
+    pub(super) waiting: Waiting,
+    pub(super) zones_poke: Arc<Notify>,
+    /// To explain takes memory and time with a large policy: one at a time.
+    pub(super) desk: tokio::sync::Mutex<()>,
     addresses: Vec<String>,
     probed: Mutex<Result<Duration, String>>,
 }
 
 impl State {
     pub(super) fn new(
+        config: &Config,
         road: Arc<Road>,
         telemetry: Arc<Telemetry>,
         addresses: &[SocketAddr],
+        waiting: Waiting,
+        zones_poke: Arc<Notify>,
     ) -> Self {
         let addresses = addresses.iter().map(ToString::to_string).collect();
         let probed = Mutex::new(Err("no query to ourselves has been answered yet".to_owned()));
         Self {
             road,
             telemetry,
+            config: Arc::new(config.clone()),
+            waiting,
+            zones_poke,
+            desk: tokio::sync::Mutex::default(),
             addresses,
             probed,
         }
@@ -81,6 +98,10 @@ impl http::State for State {
         status
     }
 
+    fn refused(&self, most: usize) -> Vec<Refused> {
+        self.telemetry.refused(most)
+    }
+
     fn metrics(&self) -> String {
         self.telemetry.metrics()
     }
@@ -117,8 +138,14 @@ pub(super) fn figures(
             },
             inflight: road.inflight() as u64,
             tcp_connections: connections.load(Relaxed) as u64,
+            audit: audit_figures(&road),
         }
     })
+}
+
+fn audit_figures(road: &Road) -> Option<AuditFigures> {
+    let (ends, left) = road.audit().until().zip(road.audit().left())?;
+    Some(AuditFigures { ends, left })
 }
 
 fn upstream_figures(figures: &upstream::Figures) -> UpstreamFigures {

@@ -45,6 +45,22 @@ pub(super) enum Manner {
     Danger,
 }
 
+/// What one tool fetches from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundle {
+    /// `npm`
+    pub name: &'static str,
+    /// What it is, in words.
+    pub title: &'static str,
+    /// Its hosts, in the order of the list; a wildcard where names change from run to run.
+    pub patterns: Vec<String>,
+}
+
+/// All bundles, in the order of the list.
+pub fn bundles() -> &'static [Bundle] {
+    &CATALOGUE.bundles
+}
+
 /// Who asks for one host will ask for the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Need {
@@ -69,6 +85,7 @@ pub(super) struct Catalogue {
     rotating: HashMap<&'static str, Entry>,
     needs: HashMap<&'static str, Need>,
     instead: HashMap<&'static str, Instead>,
+    bundles: Vec<Bundle>,
 }
 
 impl Catalogue {
@@ -90,6 +107,7 @@ impl Catalogue {
         let (verb, rest) = line.split_once(' ').expect("a line has a verb");
         if let Some(entry) = head(verb, rest) {
             *heading = Some(entry);
+            self.open(entry);
             return;
         }
         let group = heading.expect("an entry stands below its heading");
@@ -97,7 +115,9 @@ impl Catalogue {
         let what = what.trim_start();
         match verb {
             "source" => (),
-            "host" | "name" => self.add(name, Entry { what, ..group }),
+            "host" | "name" => {
+                self.names.insert(name, Entry { what, ..group });
+            }
             "below" => {
                 self.endings.insert(name, Entry { what, ..group });
             }
@@ -121,10 +141,37 @@ impl Catalogue {
             }
             _ => unreachable!("the lists are ours: {line}"),
         }
+        match verb {
+            "host" => self.bundle(name.to_owned()),
+            "rotating" => self.bundle(format!("*.{name}")),
+            _ => (),
+        }
     }
 
-    fn add(&mut self, name: &'static str, entry: Entry) {
-        self.names.insert(name, entry);
+    /// A heading was read.
+    fn open(
+        &mut self,
+        Entry {
+            group,
+            title,
+            manner,
+            ..
+        }: Entry,
+    ) {
+        if manner == Manner::Host {
+            self.bundles.push(Bundle {
+                name: group,
+                title,
+                patterns: Vec::new(),
+            });
+        }
+    }
+
+    /// A pattern of the bundle that was opened last.
+    fn bundle(&mut self, pattern: String) {
+        let bundle = self.bundles.last_mut();
+        let bundle = bundle.expect("a host stands in a bundle");
+        bundle.patterns.push(pattern);
     }
 
     /// What is known of this very name, or of an ending that it has; the name goes first, then the longest ending.
@@ -253,6 +300,22 @@ mod tests {
         for base in catalogue.rotating.keys() {
             assert!(has_one_owner(base), "{base}");
         }
+    }
+
+    #[test]
+    fn a_bundle_is_the_hosts_below_its_heading() {
+        let find = |name: &str| bundles().iter().find(|it| it.name == name).expect(name);
+        let python = find("python");
+        assert_eq!(python.title, "pip, uv and poetry");
+        let hosts = ["pypi.org", "files.pythonhosted.org", "bootstrap.pypa.io"];
+        assert_eq!(python.patterns, hosts);
+        assert_eq!(
+            find("actions").patterns,
+            ["*.actions.githubusercontent.com"]
+        );
+        let all: usize = bundles().iter().map(|it| it.patterns.len()).sum();
+        assert_eq!(all, CATALOGUE.hosts().len() + CATALOGUE.rotating.len());
+        assert!(bundles().iter().all(|it| !it.patterns.is_empty()));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A line of the query log as an observation.
+//! A line of the query log, or what a running resolver remembers, as observations.
 //!
 //! Octets of one line come in, an [`Observation`] goes out, nothing for a line
 //! that speaks of something else, or why it is not a line of the log. Fields
@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::Observation;
 use crate::answer::{Reason, Ruling};
-use crate::wire::Name;
+use crate::wire::{Name, Type};
 
 /// The longest line that is read: a record with a name of 253 escaped octets and every field has a quarter of it.
 pub const LINE_OCTETS_MAX: usize = 16 << 10;
@@ -53,6 +53,49 @@ pub fn read_line(line: &[u8]) -> Result<Option<Observation>, &'static str> {
     }
 }
 
+#[derive(Deserialize)]
+struct Trail {
+    names: Vec<Remembered>,
+}
+
+#[derive(Deserialize)]
+struct Remembered {
+    name: String,
+    reason: String,
+    types: Vec<String>,
+    count: u64,
+    first: String,
+    last: String,
+    client: Option<String>,
+}
+
+/// Reads the page `/v1/trail` of a running resolver.
+///
+/// # Errors
+/// Why it is no such page, in a few words.
+pub fn read_trail(page: &[u8]) -> Result<Vec<Observation>, &'static str> {
+    let trail: Trail = serde_json::from_slice(page).map_err(|_| "not what a resolver remembers")?;
+    trail.names.into_iter().map(remembered).collect()
+}
+
+fn remembered(it: Remembered) -> Result<Observation, &'static str> {
+    let types: Result<Vec<Type>, ()> = it.types.iter().map(|kind| kind.parse()).collect();
+    let at = |text: &str| milliseconds(text).ok_or("its time is not a time");
+    Ok(Observation {
+        name: it.name.parse().map_err(|_| "its name is not a name")?,
+        types: types.map_err(|()| "its type is not a type")?,
+        count: it.count,
+        first_ms: Some(at(&it.first)?),
+        last_ms: Some(at(&it.last)?),
+        reason: reason_of(&it.reason),
+        client: it.client.and_then(|it| it.parse().ok()),
+    })
+}
+
+fn reason_of(word: &str) -> Option<Reason> {
+    Reason::ALL.into_iter().find(|it| it.word() == word)
+}
+
 fn observation(line: Line) -> Result<Option<Observation>, &'static str> {
     // Names that could not be read, and clients that were sent away.
     let refused = line.verdict.as_deref() == Some(Ruling::Refused.word());
@@ -73,7 +116,7 @@ fn observation(line: Line) -> Result<Option<Observation>, &'static str> {
         count: 1,
         first_ms: at,
         last_ms: at,
-        reason: Reason::ALL.into_iter().find(|it| it.word() == word),
+        reason: reason_of(&word),
         client: line.client.and_then(|it| it.parse::<IpAddr>().ok()),
     }))
 }

@@ -25,8 +25,9 @@ mod suggest;
 
 mod report;
 
-pub use log::{LINE_OCTETS_MAX, read_line};
-pub use observe::{Observation, Observations};
+pub use catalogue::{Bundle, bundles};
+pub use log::{LINE_OCTETS_MAX, read_line, read_trail};
+pub use observe::{NAMES_MAX, Observation, Observations};
 pub use proposal::{Class, Evidence, Item, Proposal};
 pub use report::{Detail, json, text};
 pub use suggest::{Current, suggest};

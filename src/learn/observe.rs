@@ -11,7 +11,7 @@ use crate::answer::{Reason, Ruling};
 use crate::wire::{Name, Type};
 
 /// Different names that are kept: a tunnel makes more than any work does, and this many show it. About 40 MB.
-const NAMES_MAX: usize = 100_000;
+pub const NAMES_MAX: usize = 100_000;
 /// Clients that are told apart for a name.
 const CLIENTS_MAX: usize = 16;
 

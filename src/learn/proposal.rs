@@ -1,6 +1,7 @@
 //! What is proposed, as a value.
 
 use crate::policy::Pattern;
+use crate::policy::domains::is_below;
 use crate::wire::Type;
 
 /// What to do about a name. In the order in which a reader should see them.
@@ -96,6 +97,27 @@ pub struct Item {
     pub evidence: Evidence,
 }
 
+/// Rules of REVIEW by which a name is not what it seems to be, or opens a way past the filter.
+const SUSPECT: [&str; 8] = [
+    "typo",
+    "imitation",
+    "other_ending",
+    "look_alike",
+    "beside_danger",
+    "resolver",
+    "metadata",
+    "tunnel",
+];
+
+impl Item {
+    /// May a command that allows it be shown to whoever decides, ready to be typed? What is suspect has to be
+    /// written out by hand.
+    pub fn is_offered(&self) -> bool {
+        let is_open = matches!(self.class, Class::Add | Class::Review);
+        is_open && !SUSPECT.contains(&self.evidence.kind)
+    }
+}
+
 /// All of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proposal {
@@ -121,11 +143,80 @@ impl Proposal {
         self.items.iter().filter(move |it| it.class == class)
     }
 
+    /// The item that speaks of a name, which may be one for several: a wildcard, or a tunnel's parent. None: the
+    /// policy allows it, or nobody asked for it.
+    pub fn about(&self, name: &str) -> Option<&Item> {
+        let items = || self.items.iter().filter(|it| it.class != Class::Unused);
+        let speaks = |it: &&Item| {
+            let base = it.name.strip_prefix("*.");
+            base.is_some_and(|base| name == base || is_below(name, base))
+        };
+        let several = || items().filter(speaks).max_by_key(|it| it.name.len());
+        items().find(|it| it.name == name).or_else(several)
+    }
+
     /// The patterns to be added to the policy, sorted.
     pub fn additions(&self) -> Vec<Pattern> {
         let texts = self.of(Class::Add).map(|it| it.name.as_str());
         let mut patterns: Vec<Pattern> = texts.filter_map(|it| Pattern::parse(it).ok()).collect();
         patterns.sort_unstable_by(|a, b| a.text().cmp(b.text()));
         patterns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Item {
+        /// One that was asked for once.
+        pub(crate) fn new(name: &str, class: Class, why: &str) -> Self {
+            Self {
+                name: name.to_owned(),
+                class,
+                count: 1,
+                first_ms: None,
+                last_ms: None,
+                types: Vec::new(),
+                why: why.to_owned(),
+                evidence: Evidence::default(),
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_has_its_own_item_or_that_of_the_nearest_wildcard() {
+        let proposal = Proposal {
+            items: vec![
+                Item::new("*.example.com", Class::Danger, ""),
+                Item::new("*.a.example.com", Class::Review, ""),
+                Item::new("a.example.com", Class::Add, ""),
+                Item::new("*.example.net", Class::Unused, ""),
+            ],
+            ..Proposal::default()
+        };
+        let about = |name: &str| proposal.about(name).map(|it| it.class);
+        assert_eq!(about("a.example.com"), Some(Class::Add));
+        assert_eq!(about("x.a.example.com"), Some(Class::Review));
+        assert_eq!(about("b.example.com"), Some(Class::Danger));
+        assert_eq!(about("example.com"), Some(Class::Danger));
+        assert_eq!(about("notexample.com"), None);
+        assert_eq!(about("b.example.net"), None);
+    }
+
+    #[test]
+    fn what_is_suspect_is_not_offered() {
+        let offered = |class: Class, kind: &'static str| {
+            let mut item = Item::new("a.example.com", class, "");
+            item.evidence.kind = kind;
+            item.is_offered()
+        };
+        assert!(offered(Class::Add, "bundle") && offered(Class::Review, "unknown"));
+        for kind in SUSPECT {
+            assert!(!offered(Class::Review, kind), "{kind}");
+        }
+        for class in [Class::KeepBlocked, Class::Danger, Class::Hidden] {
+            assert!(!offered(class, "noise"), "{class:?}");
+        }
     }
 }

@@ -438,6 +438,18 @@ fn last_chars(text: &str, count: usize) -> &str {
         .map_or(text, |(at, _)| &text[at..])
 }
 
+/// A text of the document's or the user's, unable to steer a terminal.
+pub fn printable(text: &str) -> String {
+    let replaced = |c: char| {
+        if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    text.chars().map(replaced).collect()
+}
+
 /// The document's own words within a sentence of ours: clipped, and nothing in them that a terminal obeys.
 pub(super) fn shown(text: &str) -> String {
     let clipped = first_chars(text, SHOWN_MAX);

@@ -22,9 +22,9 @@ mod json;
 pub mod watch;
 
 pub use codes::{CODES, Code};
-pub use diagnose::{Diagnostic, Diagnostics, Severity};
+pub use diagnose::{Diagnostic, Diagnostics, Severity, printable};
 pub use domains::is_top_level;
 pub use edit::{Hostnames, Splice, spliced};
 pub use lint::lint;
 pub use pattern::{Flaw, Pattern, Patterns};
-pub use schema::{Accepted, OCTETS_MAX, Policy, Select, read};
+pub use schema::{Accepted, OCTETS_MAX, Policy, Select, hostnames_path, read};

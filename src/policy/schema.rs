@@ -75,6 +75,12 @@ pub fn read(file: &str, source: &[u8], select: &Select) -> Result<Accepted, Diag
     }
 }
 
+/// The JSON pointer (RFC 6901) of `allowed_hostnames` in the source of an accepted policy; none if it was not accepted.
+pub fn hostnames_path(source: &[u8], select: &Select) -> Option<String> {
+    let places = places(str::from_utf8(source).ok()?, select)?;
+    Some(format!("{}/allowed_hostnames", places.egress_path))
+}
+
 /// The values that remarks about an accepted policy point to.
 pub(super) struct Places<'a> {
     pub(super) allow_all: &'a Raw,

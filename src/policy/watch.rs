@@ -24,7 +24,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -112,13 +112,18 @@ pub fn digest(content: &[u8]) -> [u8; 32] {
 }
 
 /// Asks a [`Watch`] to look again now, and to report even if nothing changed.
-#[derive(Clone, Debug)]
-pub struct Poke(Arc<Notify>);
+#[derive(Clone, Debug, Default)]
+pub struct Poke {
+    notify: Arc<Notify>,
+    count: Arc<AtomicU64>,
+}
 
 impl Poke {
-    /// Asks. Pokes that come before the answer share it.
-    pub fn poke(&self) {
-        self.0.notify_one();
+    /// Asks. Returns the number of this poke, for [`Watch::answered`]; pokes that come before the look share its answer.
+    pub fn poke(&self) -> u64 {
+        let number = self.count.fetch_add(1, Ordering::AcqRel) + 1;
+        self.notify.notify_one();
+        number
     }
 }
 
@@ -128,7 +133,10 @@ pub struct Watch {
     events: mpsc::Receiver<Event>,
     /// There were more events than could wait.
     lost: Arc<AtomicBool>,
-    poke: Arc<Notify>,
+    poke: Poke,
+    /// The last poke that a look has begun after, and the last that a sight has answered.
+    heard: u64,
+    answered: u64,
     pace: Pace,
     way: Way,
     health: Health,
@@ -168,12 +176,14 @@ impl Watch {
         } else {
             Method::Poll
         };
-        let poke = Arc::new(Notify::new());
+        let poke = Poke::default();
         let watch = Self {
             eye: Arc::new(Mutex::new(Eye::new(file, settings.select, watcher))),
             events,
             lost,
-            poke: Arc::clone(&poke),
+            poke: poke.clone(),
+            heard: 0,
+            answered: 0,
             pace: Pace::new(settings.settle, settings.poll_every, Instant::now()),
             way: Way::default(),
             health: Health {
@@ -184,7 +194,7 @@ impl Watch {
             candidate: None,
             untold: VecDeque::new(),
         };
-        (watch, Poke(poke))
+        (watch, poke)
     }
 
     /// The first read, at start: one look, believed as it is. It blocks until the file is parsed.
@@ -202,6 +212,11 @@ impl Watch {
         self.health
     }
 
+    /// The last poke that the sights so far have answered.
+    pub fn answered(&self) -> u64 {
+        self.answered
+    }
+
     /// The next thing worth telling. Nothing is lost when the future is dropped.
     pub async fn next(&mut self) -> Sight {
         loop {
@@ -210,7 +225,7 @@ impl Watch {
             }
             tokio::select! {
                 Some(event) = self.events.recv() => self.hear(&event),
-                () = self.poke.notified() => self.pace.poke(Instant::now()),
+                () = self.poke.notify.notified() => self.hear_poke(),
                 () = sleep_until(self.pace.due().into()) => self.look().await,
             }
         }
@@ -245,6 +260,7 @@ impl Watch {
         let good = self.is_good(&look.found);
         let noticed = self.pace.noticed().unwrap_or(look.span.began);
         if self.pace.saw(look.found.key(), good, look.span) == Step::Tell {
+            self.answered = self.heard;
             let sight = self.sight(look.found, noticed);
             self.untold.push_back(sight);
         } else if let Found::New(document) = look.found {
@@ -313,6 +329,11 @@ impl Watch {
                 sight
             }
         }
+    }
+
+    fn hear_poke(&mut self) {
+        self.heard = self.poke.count.load(Ordering::Acquire);
+        self.pace.poke(Instant::now());
     }
 
     fn hear(&mut self, event: &Event) {

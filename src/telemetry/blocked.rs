@@ -37,32 +37,46 @@ pub struct Heading<'a> {
 
 /// The blocked names among `sightings`, in their order, one a line; those that a search list made in one line at the end.
 pub fn blocked_text(heading: &Heading<'_>, sightings: &[Sighting]) -> String {
+    let is_noise = |it: &Sighting| it.reason == Reason::SearchSuffix;
+    told(heading, sightings, LINES_MAX, is_noise)
+}
+
+/// Every blocked name among `sightings`, one a line.
+pub(super) fn blocked_text_whole(heading: &Heading<'_>, sightings: &[Sighting]) -> String {
+    told(heading, sightings, usize::MAX, |_| false)
+}
+
+fn told(
+    heading: &Heading<'_>,
+    sightings: &[Sighting],
+    lines_max: usize,
+    is_noise: impl Fn(&Sighting) -> bool,
+) -> String {
     let blocked = || sightings.iter().filter(|it| it.ruling == Ruling::Blocked);
-    let is_noise = |it: &&Sighting| it.reason == Reason::SearchSuffix;
     let named: Vec<&Sighting> = blocked().filter(|it| !is_noise(it)).collect();
-    let noise: Vec<&Sighting> = blocked().filter(is_noise).collect();
+    let noise: Vec<&Sighting> = blocked().filter(|it| is_noise(it)).collect();
     let mut text = head(heading);
     if named.is_empty() {
         text += "(nothing was blocked lately)\n";
     }
-    let names: Vec<String> = named.iter().take(LINES_MAX).map(|it| asked(it)).collect();
-    let kinds: Vec<String> = named.iter().take(LINES_MAX).map(|it| kinds(it)).collect();
+    let names: Vec<String> = named.iter().take(lines_max).map(|it| asked(it)).collect();
+    let kinds: Vec<String> = named.iter().take(lines_max).map(|it| kinds(it)).collect();
     let width = |texts: &[String]| texts.iter().map(String::len).max().unwrap_or(0);
     let clocks: Vec<String> = named
         .iter()
-        .take(LINES_MAX)
-        .map(|it| clock(heading.at, it.last))
+        .take(lines_max)
+        .map(|it| time_of_day(heading.at, it.last))
         .collect();
     let columns = [
         width(&clocks),
         width(&names).min(NAME_COLUMNS_MAX),
         width(&kinds),
     ];
-    for (i, seen) in named.iter().take(LINES_MAX).enumerate() {
+    for (i, seen) in named.iter().take(lines_max).enumerate() {
         text += &line(seen, [&clocks[i], &names[i], &kinds[i]], columns);
     }
-    if named.len() > LINES_MAX {
-        let more = named.len() - LINES_MAX;
+    if named.len() > lines_max {
+        let more = named.len() - lines_max;
         text += &format!("(and {more} names that were asked for before these)\n");
     }
     if let Some(last) = noise.first() {
@@ -116,14 +130,14 @@ fn noise_line(now: SystemTime, last: &Sighting, noise: &[&Sighting]) -> String {
     let things = if lookups == 1 { "lookup" } else { "lookups" };
     format!(
         "{}  {}  ({lookups} {things} with a search list's ending behind the name, as this one: {})\n",
-        clock(now, last.last),
+        time_of_day(now, last.last),
         last.name,
         Reason::SearchSuffix
     )
 }
 
 /// The time of day, UTC; before today, the day too.
-fn clock(now: SystemTime, at: SystemTime) -> String {
+pub fn time_of_day(now: SystemTime, at: SystemTime) -> String {
     let text = |at| humantime::format_rfc3339_seconds(at).to_string();
     let (now, at) = (text(now), text(at));
     let time = &at[11..19];
@@ -232,6 +246,7 @@ mod tests {
             kinds: vec![Type::A, Type::AAAA],
             count: blocked,
             blocked,
+            would_block: 0,
             first: at(before_s),
             last: at(before_s),
             generation: 42,

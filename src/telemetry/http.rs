@@ -1,34 +1,53 @@
-//! The pages: `/metrics`, `/livez`, `/readyz` and `/status`.
+//! The pages: `/metrics`, `/livez`, `/readyz`, `/status`, and one for a browser at `/`.
 //!
 //! Requests come in over a listener that the daemon has bound; what the pages
 //! say comes from its [`State`]. They are read-only: no body is ever read and
 //! nothing changes. A browser that was lured here by a name (DNS rebinding) is
-//! refused, for it says that name in `Host`.
+//! refused, for it says that name in `Host`. What an operator may do stands in
+//! [`admin`], behind a socket of its own.
 
+pub mod admin;
+
+mod events;
+
+mod home;
+
+mod params;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Bytes;
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::Value;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time;
+
+use self::events::{Events, Pulse};
+use self::home::Home;
+use super::Refused;
 
 /// A scraper, a probe and a person need a handful.
 const CONNECTIONS_MAX: usize = 32;
 /// A request is a few lines; whoever takes longer for them wants to hold a place.
 const HEADER_WAIT: Duration = Duration::from_secs(5);
-/// One request is answered on a connection, and that ends in this time, also when nobody reads the answer.
-const CONNECTION_WAIT: Duration = Duration::from_secs(10);
 /// Octets of a request's head; hyper allows no fewer.
 const HEAD_OCTETS_MAX: usize = 8 << 10;
 /// When no connection can be accepted (EMFILE), trying again at once would only burn time.
@@ -47,18 +66,60 @@ pub trait State: Send + Sync + 'static {
     fn missing_upstreams(&self) -> Vec<String>;
     /// The state, for people and dashboards.
     fn status(&self) -> Value;
+    /// The names that were blocked last, the newest first, at most so many.
+    fn refused(&self, most: usize) -> Vec<Refused>;
     /// The metrics in Prometheus' text format 0.0.4.
     fn metrics(&self) -> String;
 }
 
 /// Serves the pages for as long as it is polled.
 pub async fn serve(listener: TcpListener, state: Arc<dyn State>) {
+    let home = Home::default();
+    serve_at(listener, Arc::new(Window { state, home })).await;
+}
+
+/// Where connections come from.
+trait Door: Send + Sync {
+    type Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    fn open(&self) -> impl Future<Output = io::Result<Self::Socket>> + Send;
+}
+
+impl Door for TcpListener {
+    type Socket = TcpStream;
+
+    async fn open(&self) -> io::Result<TcpStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+impl Door for UnixListener {
+    type Socket = UnixStream;
+
+    async fn open(&self) -> io::Result<UnixStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+/// Who answers behind a door.
+trait Desk: Send + Sync + 'static {
+    /// One request is answered on a connection, and that ends in this time, also when nobody reads the answer; a
+    /// stream ends when nothing was taken from it for as long.
+    const PATIENCE: Duration;
+
+    fn answer(&self, request: Parts, pulse: Pulse) -> impl Future<Output = Page> + Send;
+}
+
+/// Takes connections for as long as it is polled; with it they end.
+async fn serve_at<D: Desk>(door: impl Door, desk: Arc<D>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut talks = JoinSet::new();
     loop {
         let place = Arc::clone(&places).acquire_owned().await;
         let place = place.expect("nobody closes the semaphore");
-        match listener.accept().await {
-            Ok((socket, _)) => drop(tokio::spawn(talk(socket, Arc::clone(&state), place))),
+        while talks.try_join_next().is_some() {}
+        match door.open().await {
+            Ok(socket) => drop(talks.spawn(talk(socket, Arc::clone(&desk), place))),
             Err(error) => {
                 tracing::debug!(%error, "no connection for a page");
                 time::sleep(ACCEPT_PAUSE).await;
@@ -68,10 +129,14 @@ pub async fn serve(listener: TcpListener, state: Arc<dyn State>) {
 }
 
 /// Carries one connection to its end.
-async fn talk(socket: TcpStream, state: Arc<dyn State>, _place: OwnedSemaphorePermit) {
-    let service = service_fn(|request| {
-        let page = answer(state.as_ref(), &request);
-        async { Ok::<_, std::convert::Infallible>(page) }
+async fn talk<S, D: Desk>(socket: S, desk: Arc<D>, _place: OwnedSemaphorePermit)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let pulse = Pulse::default();
+    let service = service_fn(|request: Request<hyper::body::Incoming>| {
+        let (desk, pulse) = (Arc::clone(&desk), Arc::clone(&pulse));
+        async move { Ok::<_, Infallible>(desk.answer(request.into_parts().0, pulse).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -79,44 +144,83 @@ async fn talk(socket: TcpStream, state: Arc<dyn State>, _place: OwnedSemaphorePe
         .max_buf_size(HEAD_OCTETS_MAX)
         .keep_alive(false)
         .serve_connection(TokioIo::new(socket), service);
+    let mut connection = pin!(connection);
+    let mut taken = 0;
     // Whatever a client does wrong is its own loss.
-    drop(time::timeout(CONNECTION_WAIT, connection).await);
+    while time::timeout(D::PATIENCE, connection.as_mut())
+        .await
+        .is_err()
+    {
+        let before = std::mem::replace(&mut taken, pulse.load(Relaxed));
+        if before == taken {
+            return;
+        }
+    }
 }
 
-type Page = Response<Full<Bytes>>;
+type Page = Response<Either<Full<Bytes>, Events>>;
 
-fn answer<B>(state: &dyn State, request: &Request<B>) -> Page {
-    if !is_addressed_to_us(request) {
-        return text(
-            StatusCode::FORBIDDEN,
-            "the host must be an address or localhost\n",
-        );
+/// The read-only pages: whoever reaches the address may look.
+struct Window {
+    state: Arc<dyn State>,
+    home: Home,
+}
+
+impl Desk for Window {
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    async fn answer(&self, request: Parts, _: Pulse) -> Page {
+        if !is_addressed_to_us(&request) {
+            return text(
+                StatusCode::FORBIDDEN,
+                "the host must be an address or localhost\n",
+            );
+        }
+        if let Some(refusal) = only(&[Method::GET, Method::HEAD], &request.method) {
+            return refusal;
+        }
+        match request.uri.path() {
+            "/" => self.home.page(&self.state).await,
+            "/metrics" => page(
+                StatusCode::OK,
+                "text/plain; version=0.0.4; charset=utf-8",
+                self.state.metrics(),
+            ),
+            path => shared(&*self.state, path, request.uri.query()).unwrap_or_else(|| {
+                let pages = "/, /metrics, /livez, /readyz, /status\n";
+                text(StatusCode::NOT_FOUND, pages)
+            }),
+        }
     }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut page = text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
-        page.headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return page;
+}
+
+/// The pages that are behind every door.
+fn shared<S: State + ?Sized>(state: &S, path: &str, query: Option<&str>) -> Option<Page> {
+    match path {
+        "/livez" => Some(livez(state)),
+        "/readyz" => Some(readyz(state, query)),
+        "/status" => Some(json(StatusCode::OK, &state.status())),
+        _ => None,
     }
-    match request.uri().path() {
-        "/metrics" => page(
-            StatusCode::OK,
-            "text/plain; version=0.0.4; charset=utf-8",
-            state.metrics(),
-        ),
-        "/livez" => livez(state),
-        "/readyz" => readyz(state, request.uri().query()),
-        "/status" => json(StatusCode::OK, &state.status()),
-        _ => text(
-            StatusCode::NOT_FOUND,
-            "/metrics, /livez, /readyz, /status\n",
-        ),
+}
+
+/// Refuses every method but these.
+fn only(allowed: &[Method], method: &Method) -> Option<Page> {
+    if allowed.contains(method) {
+        return None;
     }
+    let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+    let message = format!("{}\n", names.join(" or "));
+    let mut page = text(StatusCode::METHOD_NOT_ALLOWED, message);
+    let names = HeaderValue::from_str(&names.join(", "));
+    page.headers_mut()
+        .insert(ALLOW, names.expect("methods are plain"));
+    Some(page)
 }
 
 /// Only names can be rebound; an address in `Host` was typed or configured.
-fn is_addressed_to_us<B>(request: &Request<B>) -> bool {
-    let mut hosts = request.headers().get_all(HOST).iter();
+fn is_addressed_to_us(request: &Parts) -> bool {
+    let mut hosts = request.headers.get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return false;
     };
@@ -134,7 +238,7 @@ fn is_address_or_localhost(host: &str) -> bool {
         || name.eq_ignore_ascii_case("localhost")
 }
 
-fn livez(state: &dyn State) -> Page {
+fn livez<S: State + ?Sized>(state: &S) -> Page {
     match state.live() {
         Ok(took) => text(
             StatusCode::OK,
@@ -145,7 +249,7 @@ fn livez(state: &dyn State) -> Page {
 }
 
 /// Upstreams count only when asked for: one that comes and goes must not restart every box behind it.
-fn readyz(state: &dyn State, query: Option<&str>) -> Page {
+fn readyz<S: State + ?Sized>(state: &S, query: Option<&str>) -> Page {
     let mut missing = state.missing();
     if query.is_some_and(|it| it.split('&').any(|pair| pair == "upstream=1")) {
         missing.extend(state.missing_upstreams());
@@ -166,7 +270,7 @@ fn json(status: StatusCode, body: &Value) -> Page {
 }
 
 fn page(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Page {
-    let mut page = Response::new(Full::new(body.into()));
+    let mut page = Response::new(Either::Left(Full::new(body.into())));
     *page.status_mut() = status;
     let headers = page.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -7,13 +7,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prometheus::core::Desc;
 use prometheus::proto;
 
 use super::Done;
-use crate::answer::{Desk, Outcome, Reason};
+use crate::answer::{Desk, Outcome, Reason, Ruling};
+use crate::config::Mode;
 use crate::wire::{Rcode, Type};
 
 /// How a metric moves.
@@ -51,7 +52,7 @@ const fn row(
 
 /// Every metric but the `process_*` ones.
 #[rustfmt::skip]
-pub const METRICS: [Metric; 27] = [
+pub const METRICS: [Metric; 29] = [
     row("namegate_build_info", Kind::Gauge, &["version", "revision"], "1; which build runs"),
     row("namegate_policy_info", Kind::Gauge, &["id", "name", "sha256_8"], "1; which policy is live"),
     row("namegate_policy_generation", Kind::Gauge, &[], "rises by one with each policy that went live"),
@@ -62,6 +63,8 @@ pub const METRICS: [Metric; 27] = [
     row("namegate_policy_last_reload_success_timestamp_seconds", Kind::Gauge, &[], "when the file was last found good"),
     row("namegate_policy_propagation_seconds", Kind::Histogram, &[], "from a change seen to the policy being live"),
     row("namegate_policy_watch_healthy", Kind::Gauge, &["method"], "1 when changes of the file are noticed this way"),
+    row("namegate_mode", Kind::Gauge, &["mode"], "1; is the policy enforced, or only audited"),
+    row("namegate_audit_seconds_remaining", Kind::Gauge, &[], "until the policy is enforced again; 0 when it is"),
     row("namegate_queries_total", Kind::Counter, &["proto", "type"], "queries"),
     row("namegate_responses_total", Kind::Counter, &["verdict", "reason", "rcode"], "what became of them; rcode none: silence"),
     row("namegate_response_seconds", Kind::Histogram, &["source"], "how long an answer took, by where it came from"),
@@ -169,7 +172,8 @@ impl Sharded {
 #[derive(Default)]
 pub(super) struct Figures {
     queries: [[AtomicU64; TYPES.len() + 1]; 2],
-    responses: [[AtomicU64; RCODES.len() + 2]; Reason::ALL.len()],
+    /// Those that an audit let pass are the second half.
+    responses: [[[AtomicU64; RCODES.len() + 2]; Reason::ALL.len()]; 2],
     took: [Durations; SOURCES.len()],
     turned_away: [AtomicU64; TURNED_AWAY.len()],
 }
@@ -178,7 +182,7 @@ impl Figures {
     /// Every counter, in one order.
     fn counters(&self) -> impl Iterator<Item = &AtomicU64> {
         let queries = self.queries.as_flattened().iter();
-        let responses = self.responses.as_flattened().iter();
+        let responses = self.responses.as_flattened().as_flattened().iter();
         let took = self
             .took
             .iter()
@@ -199,19 +203,21 @@ impl Figures {
             ede: _,
         } = done.outcome;
         add_one(&self.queries[done.transport as usize][type_slot(done.kind)]);
-        add_one(&self.responses[reason as usize][rcode_slot(rcode)]);
+        let passed = usize::from(done.outcome.ruling() == Ruling::WouldBlock);
+        add_one(&self.responses[passed][reason as usize][rcode_slot(rcode)]);
         self.took[source_slot(desk)].record(done.took);
         if let Some(slot) = turned_away_slot(reason) {
             add_one(&self.turned_away[slot]);
         }
     }
 
-    /// Queries that ended for one reason, whatever the reply's code.
-    pub(super) fn ended(&self, reason: Reason) -> u64 {
-        self.responses[reason as usize]
-            .iter()
-            .map(|count| count.load(Relaxed))
-            .sum()
+    /// Queries that ended for one reason, whatever the reply's code: those that an audit let pass, and the others.
+    pub(super) fn ended(&self, reason: Reason) -> [(Ruling, u64); 2] {
+        let sum = |half: usize| {
+            let counts = self.responses[half][reason as usize].iter();
+            counts.map(|count| count.load(Relaxed)).sum()
+        };
+        [(reason.ruling(), sum(0)), (Ruling::WouldBlock, sum(1))]
     }
 
     pub(super) fn show(&self, page: &mut Page) {
@@ -225,7 +231,8 @@ impl Figures {
             }
         }
         for reason in Reason::ALL {
-            self.show_responses(reason, page);
+            self.show_responses(0, reason.ruling(), reason, page);
+            self.show_responses(1, Ruling::WouldBlock, reason, page);
         }
         for (source, took) in SOURCES.iter().zip(&self.took) {
             page.timings("namegate_response_seconds", &[source], &took.timings());
@@ -240,11 +247,11 @@ impl Figures {
     }
 
     /// Only the pairs that were seen: most never occur.
-    fn show_responses(&self, reason: Reason, page: &mut Page) {
-        for (slot, count) in self.responses[reason as usize].iter().enumerate() {
+    fn show_responses(&self, half: usize, ruling: Ruling, reason: Reason, page: &mut Page) {
+        for (slot, count) in self.responses[half][reason as usize].iter().enumerate() {
             let count = count.load(Relaxed);
             if count > 0 {
-                let labels = [reason.ruling().word(), reason.word(), rcode_word(slot)];
+                let labels = [ruling.word(), reason.word(), rcode_word(slot)];
                 page.count("namegate_responses_total", &labels, count);
             }
         }
@@ -403,6 +410,15 @@ pub struct CacheFigures {
     pub evictions: u64,
 }
 
+/// An audit that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditFigures {
+    /// When it ends.
+    pub ends: SystemTime,
+    /// How long that is.
+    pub left: Duration,
+}
+
 /// What the other rooms know, read at each scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -414,10 +430,23 @@ pub struct Snapshot {
     pub inflight: u64,
     /// Open TCP connections of clients.
     pub tcp_connections: u64,
+    /// None: the policy is enforced.
+    pub audit: Option<AuditFigures>,
 }
 
 impl Snapshot {
+    /// What becomes of names that the policy does not allow.
+    pub(super) fn mode(&self) -> Mode {
+        match self.audit {
+            Some(_) => Mode::Audit,
+            None => Mode::Enforce,
+        }
+    }
+
     pub(super) fn show(&self, page: &mut Page) {
+        let left = self.audit.map_or(Duration::ZERO, |it| it.left);
+        page.count("namegate_mode", &[self.mode().word()], 1);
+        page.value("namegate_audit_seconds_remaining", &[], left.as_secs_f64());
         for upstream in &self.upstreams {
             upstream.show(page);
         }

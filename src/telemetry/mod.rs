@@ -19,19 +19,20 @@ mod trail;
 
 pub mod http;
 
-pub use blocked::{Heading, blocked_text};
+pub use blocked::{Heading, blocked_text, time_of_day};
 pub use log::install;
 pub use metrics::{
-    CacheFigures, Kind, METRICS, Metric, Snapshot, Timings, UPSTREAM_OUTCOMES, UpstreamFigures,
+    AuditFigures, CacheFigures, Kind, METRICS, Metric, Snapshot, Timings, UPSTREAM_OUTCOMES,
+    UpstreamFigures,
 };
-pub use reloads::{Finding, Live, Watch};
+pub use reloads::{Finding, Live, Watch, rfc3339};
 pub use trail::{Decision, Refusal, Sighting};
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use prometheus::core::{Collector, Desc};
@@ -41,13 +42,15 @@ use prometheus::{Registry, TextEncoder};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
+use self::blocked::blocked_text_whole;
 use self::metrics::{Durations, Page, Sharded};
+use self::nearest::Nearest;
 use self::querylog::{QueryLog, Tally, is_wanted};
 use self::queue::{Event, Worth};
 use self::reloads::Reloads;
 use self::writer::Handle;
-use crate::answer::{Outcome, Reason};
-use crate::config::{Log, Queries, Sink};
+use crate::answer::{Outcome, Reason, Ruling};
+use crate::config::{Log, Mode, Queries, Sink};
 use crate::matcher::Rule;
 use crate::wire::{Name, Type};
 
@@ -93,6 +96,15 @@ pub struct Done<'a> {
     pub ttl_s: Option<u32>,
 }
 
+/// A name that was blocked, and the pattern nearest to it, where that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What is remembered of it.
+    pub seen: Sighting,
+    /// None: none is near, or the policy is too large to be read for it.
+    pub nearest: Option<String>,
+}
+
 /// Reads the figures of the other rooms.
 pub type Source = Box<dyn Fn() -> Snapshot + Send + Sync>;
 
@@ -109,6 +121,9 @@ struct Shared {
     selftest: Durations,
     reloads: Arc<Reloads>,
     writer: Handle,
+    /// Of those who look at the pages.
+    nearest: Mutex<Nearest>,
+    started_at: SystemTime,
     /// Of the query log.
     tally: Arc<Tally>,
     /// The log's `sink` label.
@@ -130,6 +145,8 @@ impl Telemetry {
         let shared = Arc::new(Shared {
             figures: Sharded::default(),
             selftest: Durations::default(),
+            nearest: Mutex::new(Nearest::new(Instant::now())),
+            started_at: SystemTime::now(),
             writer: Handle::start(querylog, Arc::clone(&reloads))?,
             tally,
             sink: sink_word(&log.sink),
@@ -150,7 +167,7 @@ impl Telemetry {
     #[inline]
     pub fn done(&self, done: &Done<'_>) {
         self.shared.figures.count(done);
-        let is_logged = is_wanted(self.queries, done.outcome.reason);
+        let is_logged = is_wanted(self.queries, done.outcome);
         let ledger = &self.shared.writer.ledger;
         let worth = match is_logged || ledger.is_watched() {
             true => Worth::Wanted,
@@ -165,6 +182,63 @@ impl Telemetry {
     /// counted before this call is among it, unless a slow sink holds the writer up for half a second.
     pub fn sightings(&self, wanted: impl Fn(&Sighting) -> bool) -> Vec<Sighting> {
         self.shared.writer.ledger.sightings(wanted)
+    }
+
+    /// The names that were blocked last and that no search list made, the newest first, at most so many.
+    pub fn refused(&self, most: usize) -> Vec<Refused> {
+        let mut seen = self.sightings(is_blocked_by_intent);
+        seen.truncate(most);
+        let live = self.shared.reloads.live();
+        let mut nearest = self.shared.nearest.lock().expect("nobody panics with it");
+        let mut near = |seen: &Sighting| {
+            let live = live.as_deref().filter(|_| seen.reason == Reason::NotListed);
+            let near = nearest.of(&seen.name, live?, Instant::now());
+            near.map(str::to_owned)
+        };
+        let refused = seen.into_iter().map(|seen| Refused {
+            nearest: near(&seen),
+            seen,
+        });
+        refused.collect()
+    }
+
+    /// The names that were blocked since then, as [`blocked_text`] tells them; with `all`, every one in a line.
+    pub fn blocked_text(&self, contact: &str, since: Option<SystemTime>, all: bool) -> String {
+        let sightings = self.sightings(is_blocked_since(since));
+        let live = self.shared.reloads.live();
+        let heading = Heading {
+            policy: live.as_ref().map_or("", |it| it.live.name.as_str()),
+            generation: self.shared.reloads.number(),
+            contact,
+            at: SystemTime::now(),
+        };
+        match all {
+            true => blocked_text_whole(&heading, &sightings),
+            false => blocked_text(&heading, &sightings),
+        }
+    }
+
+    /// The same for programs; without `all`, names that a search list made are counted.
+    pub fn blocked_json(&self, since: Option<SystemTime>, all: bool) -> Value {
+        let sightings = self.sightings(is_blocked_since(since));
+        let is_noise = |it: &&Sighting| it.reason == Reason::SearchSuffix;
+        let noise: Vec<_> = sightings.iter().filter(is_noise).collect();
+        let names = sightings.iter().filter(|it| all || !is_noise(it));
+        json!({
+            "v": 1,
+            "policy": self.shared.reloads.live().map(|it| it.status()),
+            "names": names.map(Sighting::json).collect::<Vec<_>>(),
+            "search_suffix": {
+                "names": noise.len(),
+                "lookups": noise.iter().map(|it| it.blocked).sum::<u64>(),
+            },
+        })
+    }
+
+    /// A decision as the query log would record it.
+    pub fn record(&self, decision: &Decision) -> String {
+        let generation = self.shared.reloads.generation(decision.generation);
+        querylog::line_of(decision, generation.as_deref())
     }
 
     /// The latest names that `client` was refused and would be again, newest first, at most `most`, but for those that
@@ -222,6 +296,15 @@ impl Telemetry {
         );
     }
 
+    /// An audit has begun, which ends then; or none is, and the policy is enforced.
+    pub fn mode_changed(&self, ends: Option<SystemTime>) {
+        let fields = match ends {
+            Some(ends) => json!({ "mode": Mode::Audit.word(), "ends": rfc3339(ends) }),
+            None => json!({ "mode": Mode::Enforce.word() }),
+        };
+        self.event("mode.change", fields);
+    }
+
     /// Are changes of the policy file noticed this way?
     pub fn watch(&self, method: Watch, healthy: bool) {
         self.shared.reloads.watch(method, healthy);
@@ -249,12 +332,16 @@ impl Telemetry {
         let mut status = self.shared.reloads.status();
         let snapshot = self.shared.snapshot();
         status["version"] = env!("CARGO_PKG_VERSION").into();
+        status["started_at"] = rfc3339(self.shared.started_at).into();
+        status["mode"] = snapshot.mode().word().into();
+        status["audit_ends"] = snapshot.audit.map(|it| rfc3339(it.ends)).into();
         status["queries"] = self.shared.rulings();
         status["reasons"] = self.shared.reasons();
         status["querylog"] = self.shared.log_status(self.queries != Queries::None);
         status["upstreams"] = snapshot.upstreams.iter().map(upstream_status).collect();
-        status["cache"] =
-            json!({ "positive": snapshot.cache.entries[0], "negative": snapshot.cache.entries[1] });
+        let [positive, negative] = snapshot.cache.entries;
+        let hits: u64 = snapshot.cache.hits.iter().sum();
+        status["cache"] = json!({ "positive": positive, "negative": negative, "hits": hits });
         status["inflight"] = snapshot.inflight.into();
         status["tcp_connections"] = snapshot.tcp_connections.into();
         status
@@ -276,13 +363,23 @@ impl Telemetry {
             return;
         }
         fields["v"] = querylog::VERSION.into();
-        fields["ts"] = reloads::rfc3339(SystemTime::now()).into();
+        fields["ts"] = rfc3339(SystemTime::now()).into();
         fields["event"] = event.into();
         let line = Event::Line(fields.to_string());
         if !self.shared.writer.ledger.queue.put_event(line) {
             self.shared.tally.dropped.fetch_add(1, Relaxed);
         }
     }
+}
+
+/// In an audit, too, where it would have been.
+fn is_blocked_by_intent(seen: &Sighting) -> bool {
+    let is_blocked = matches!(seen.ruling, Ruling::Blocked | Ruling::WouldBlock);
+    is_blocked && seen.reason != Reason::SearchSuffix
+}
+
+fn is_blocked_since(since: Option<SystemTime>) -> impl Fn(&Sighting) -> bool {
+    move |it| it.ruling == Ruling::Blocked && since.is_none_or(|since| it.last >= since)
 }
 
 fn sink_word(sink: &Sink) -> &'static str {
@@ -363,10 +460,11 @@ impl Shared {
     /// How many queries ended with each ruling.
     fn rulings(&self) -> Value {
         let figures = self.figures.sum();
-        let mut counts = json!({ "allowed": 0, "blocked": 0, "error": 0, "refused": 0 });
-        for reason in Reason::ALL {
-            let count = &mut counts[reason.ruling().word()];
-            *count = (count.as_u64().unwrap_or(0) + figures.ended(reason)).into();
+        let zero = |ruling: Ruling| (ruling.word().to_owned(), 0.into());
+        let mut counts = Value::Object(Ruling::ALL.into_iter().map(zero).collect());
+        for (ruling, ended) in Reason::ALL.into_iter().flat_map(|it| figures.ended(it)) {
+            let count = &mut counts[ruling.word()];
+            *count = (count.as_u64().unwrap_or(0) + ended).into();
         }
         counts
     }
@@ -376,7 +474,10 @@ impl Shared {
     /// How many queries ended for each reason; those that none ended for are left out.
     fn reasons(&self) -> Value {
         let figures = self.figures.sum();
-        let count = |reason: Reason| (reason.word().to_owned(), figures.ended(reason).into());
+        let count = |reason: Reason| {
+            let ended: u64 = figures.ended(reason).iter().map(|(_, ended)| ended).sum();
+            (reason.word().to_owned(), ended.into())
+        };
         let all = Reason::ALL.into_iter().map(count);
         Value::Object(all.filter(|(_, count)| *count != 0).collect())
     }

@@ -17,6 +17,7 @@ use super::nearest::Nearest;
 use super::queue::Record;
 use super::reloads::{Generation, Reloads};
 use super::sink::Out;
+use super::trail::Decision;
 use crate::answer::{Outcome, Reason, Ruling};
 use crate::config::{ClientIp, Log, Queries, Sink};
 use crate::wire::{Name, Rcode, Type};
@@ -74,7 +75,7 @@ impl QueryLog {
 
     /// Logs a query, if that is wanted.
     pub(super) fn query(&mut self, record: &Record, reloads: &Reloads) {
-        if !is_wanted(self.queries, record.outcome.reason) {
+        if !is_wanted(self.queries, record.outcome) {
             return;
         }
         let generation = reloads.generation(record.generation);
@@ -177,11 +178,33 @@ impl QueryLog {
     }
 }
 
+/// A decision as a record of the log, with all of the client's address.
+pub(super) fn line_of(decision: &Decision, generation: Option<&Generation>) -> String {
+    let record = Record {
+        at: decision.at,
+        name: Some(decision.name),
+        kind: decision.kind,
+        transport: decision.transport,
+        client: decision.client,
+        outcome: decision.outcome,
+        rule: None,
+        generation: decision.generation,
+        took: decision.took,
+        ttl_s: decision.ttl_s,
+    };
+    let line = Line {
+        matched: decision.matched.clone(),
+        ..Line::new(&record, generation, ClientIp::Full)
+    };
+    serde_json::to_string(&line).expect("a line is strings and numbers")
+}
+
 /// Does the log hold queries that end like this?
-pub(super) fn is_wanted(queries: Queries, reason: Reason) -> bool {
+pub(super) fn is_wanted(queries: Queries, outcome: Outcome) -> bool {
     match queries {
         Queries::All => true,
-        Queries::Blocked => reason.ruling() == Ruling::Blocked,
+        // An audit's, too: both stand for a denial.
+        Queries::Blocked => outcome.reason.ruling() == Ruling::Blocked,
         Queries::None => false,
     }
 }
@@ -231,7 +254,7 @@ impl<'a> Line<'a> {
             v: VERSION,
             ts: Shown(humantime::format_rfc3339_millis(record.at)),
             event: "dns.query",
-            verdict: reason.ruling().word(),
+            verdict: record.outcome.ruling().word(),
             reason: reason.word(),
             name: record.name.as_ref().map(Shown),
             r#type: record.name.map(|_| Shown(record.kind)),

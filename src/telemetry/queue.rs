@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::metrics::{SHARDS, home_shard};
 use super::{Done, Transport};
-use crate::answer::{Outcome, Reason, Ruling};
+use crate::answer::{Outcome, Ruling};
 use crate::matcher::Rule;
 use crate::wire::{Name, Type};
 
@@ -318,7 +318,7 @@ impl Batch {
     #[inline]
     fn put(&mut self, done: &Done<'_>, worth: Worth) -> bool {
         let name = done.name.map_or(&[][..], Name::octets);
-        let is_allowed = worth == Worth::Wanted || self.allowance.take(done.outcome.reason);
+        let is_allowed = worth == Worth::Wanted || self.allowance.take(done.outcome.ruling());
         if !is_allowed || !self.has_room(name.len()) {
             self.lost += 1;
             return false;
@@ -350,9 +350,9 @@ impl Allowance {
 
     /// Uses a part of it; false: there is none left.
     #[inline]
-    fn take(&mut self, reason: Reason) -> bool {
-        let left = match reason.ruling() {
-            Ruling::Blocked => &mut self.blocked,
+    fn take(&mut self, ruling: Ruling) -> bool {
+        let left = match ruling {
+            Ruling::Blocked | Ruling::WouldBlock => &mut self.blocked,
             Ruling::Allowed | Ruling::Error | Ruling::Refused => &mut self.rest,
         };
         let is_allowed = *left > 0;
@@ -519,7 +519,7 @@ mod tests {
         let name = name("a.example");
         let blocked = done(&name);
         let mut granted = blocked;
-        granted.outcome.reason = Reason::Exact;
+        (granted.outcome.desk, granted.outcome.reason) = (Desk::Cache, Reason::Exact);
         let put = |done, worth| (0..).take_while(|_| queue.put(done, worth)).count();
         let allowed = ALLOWANCE_MAX as usize;
         assert_eq!(put(&granted, Worth::Idle), allowed);
@@ -553,9 +553,9 @@ mod tests {
             blocked: 0,
             rest: 5,
         };
-        assert!(!allowance.take(Reason::NotListed) && allowance.take(Reason::Exact));
+        assert!(!allowance.take(Ruling::Blocked) && allowance.take(Ruling::Allowed));
         allowance.grow(1);
-        assert!(allowance.take(Reason::NotListed) && !allowance.take(Reason::DenyAll));
+        assert!(allowance.take(Ruling::Blocked) && !allowance.take(Ruling::WouldBlock));
         allowance.grow(u32::MAX);
         assert_eq!(allowance.blocked, ALLOWANCE_MAX);
     }

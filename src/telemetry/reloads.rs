@@ -310,7 +310,7 @@ impl Refused {
 }
 
 /// UTC, to the millisecond.
-pub(super) fn rfc3339(at: SystemTime) -> String {
+pub fn rfc3339(at: SystemTime) -> String {
     humantime::format_rfc3339_millis(at).to_string()
 }
 

@@ -9,8 +9,11 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
+use serde_json::{Value, json};
+
 use super::Transport;
 use super::queue::Record;
+use super::reloads::rfc3339;
 use crate::answer::{Outcome, Reason, Ruling};
 use crate::wire::{Name, Type};
 
@@ -30,7 +33,7 @@ pub struct Sighting {
     pub name: Name,
     /// The last unfolded owner, when it differed.
     pub asked_as: Option<Name>,
-    /// Of the last decision; what was decided about the name itself goes before what was about a folded owner.
+    /// Of the last decision, which in an audit may be that it would have been blocked; what was decided about the name itself goes before what was about a folded owner.
     pub ruling: Ruling,
     /// Why so.
     pub reason: Reason,
@@ -40,6 +43,8 @@ pub struct Sighting {
     pub count: u64,
     /// How many of those were blocked.
     pub blocked: u64,
+    /// How many more would have been, but for an audit.
+    pub would_block: u64,
     /// When it was asked for first.
     pub first: SystemTime,
     /// When it was asked for last.
@@ -48,6 +53,27 @@ pub struct Sighting {
     pub generation: u64,
     /// The last that asked.
     pub client: IpAddr,
+}
+
+impl Sighting {
+    /// For programs.
+    pub fn json(&self) -> Value {
+        let kinds: Vec<String> = self.kinds.iter().map(ToString::to_string).collect();
+        json!({
+            "name": self.name.to_string(),
+            "asked_as": self.asked_as.map(|it| it.to_string()),
+            "verdict": self.ruling.word(),
+            "reason": self.reason.word(),
+            "types": kinds,
+            "count": self.count,
+            "blocked": self.blocked,
+            "would_block": self.would_block,
+            "first": rfc3339(self.first),
+            "last": rfc3339(self.last),
+            "generation": self.generation,
+            "client": self.client.to_string(),
+        })
+    }
 }
 
 /// A name that was blocked for one client, and still is.
@@ -84,6 +110,8 @@ pub struct Decision {
     pub generation: u64,
     /// From the query's arrival to the reply.
     pub took: Duration,
+    /// The smallest TTL in the reply, seconds; none: no record in it.
+    pub ttl_s: Option<u32>,
 }
 
 /// The table.
@@ -98,12 +126,14 @@ pub(super) struct Trail {
 /// What is remembered of one name, small.
 struct Slot {
     asked_as: Option<Box<[u8]>>,
+    ruling: Ruling,
     reason: Reason,
     /// Was that decided about the name itself, not about a folded owner?
     is_own: bool,
     kinds: Kinds,
     count: u64,
     blocked: u64,
+    would_block: u64,
     first: SystemTime,
     last: SystemTime,
     generation: u64,
@@ -129,7 +159,7 @@ struct Kinds {
 impl Trail {
     /// Takes in a finished query, if a name was decided about in it.
     pub(super) fn note(&mut self, record: &Record) {
-        let Some(name) = record.name.filter(|_| is_decision(record.outcome.reason)) else {
+        let Some(name) = record.name.filter(|_| is_decision(record.outcome)) else {
             return;
         };
         let folded = &name.octets()[name.host_at()..];
@@ -143,7 +173,7 @@ impl Trail {
         if !is_own {
             slot.asked_as = Some(name.octets().into());
         }
-        self.blocked += u64::from(is_blocked(record.outcome.reason));
+        self.blocked += u64::from(record.outcome.ruling() == Ruling::Blocked);
     }
 
     /// Lookups that were blocked so far.
@@ -166,7 +196,8 @@ impl Trail {
     /// The names that `client` was refused and would be again, newest first, at most `most`; those that a search
     /// list made are left out.
     pub(super) fn refused_to(&self, client: IpAddr, most: usize) -> Vec<Refusal> {
-        let is_shown = |slot: &Slot| is_blocked(slot.reason) && slot.reason != Reason::SearchSuffix;
+        let is_shown =
+            |slot: &Slot| slot.ruling == Ruling::Blocked && slot.reason != Reason::SearchSuffix;
         let slots = self.slots.iter().filter(|(_, slot)| is_shown(slot));
         let mut refused: Vec<_> = slots
             .filter_map(|(name, slot)| Some((name, slot, slot.refused_to(client)?)))
@@ -203,15 +234,11 @@ impl Trail {
 }
 
 /// Was there a decision about the name? A client that is turned away gets none, and leaves no trace.
-fn is_decision(reason: Reason) -> bool {
-    match reason.ruling() {
-        Ruling::Allowed | Ruling::Blocked | Ruling::Error => true,
+fn is_decision(outcome: Outcome) -> bool {
+    match outcome.ruling() {
+        Ruling::Allowed | Ruling::Blocked | Ruling::WouldBlock | Ruling::Error => true,
         Ruling::Refused => false,
     }
-}
-
-fn is_blocked(reason: Reason) -> bool {
-    reason.ruling() == Ruling::Blocked
 }
 
 /// The name that was kept as these octets.
@@ -223,11 +250,13 @@ impl Slot {
     fn new(record: &Record, is_own: bool) -> Self {
         Self {
             asked_as: None,
+            ruling: record.outcome.ruling(),
             reason: record.outcome.reason,
             is_own,
             kinds: Kinds::default(),
             count: 0,
             blocked: 0,
+            would_block: 0,
             first: record.at,
             last: record.at,
             generation: record.generation,
@@ -237,20 +266,22 @@ impl Slot {
     }
 
     fn note(&mut self, record: &Record, is_own: bool) {
-        let reason = record.outcome.reason;
+        let ruling = record.outcome.ruling();
         self.count += 1;
-        self.blocked += u64::from(is_blocked(reason));
+        self.blocked += u64::from(ruling == Ruling::Blocked);
+        self.would_block += u64::from(ruling == Ruling::WouldBlock);
         self.kinds.note(record.kind);
         self.first = self.first.min(record.at);
         // The SRV question that is refused beside the address that is granted is no news about the name.
         if is_own || !self.is_own || self.generation != record.generation {
-            self.reason = reason;
+            self.ruling = ruling;
+            self.reason = record.outcome.reason;
             self.is_own = is_own;
             self.generation = record.generation;
         }
         self.last = self.last.max(record.at);
         self.client = record.client.ip().to_canonical();
-        if is_blocked(reason) {
+        if ruling == Ruling::Blocked {
             self.note_refused(self.client, record.at);
         }
     }
@@ -282,11 +313,12 @@ impl Slot {
         Sighting {
             name: kept(name),
             asked_as: self.asked_as.as_deref().map(kept),
-            ruling: self.reason.ruling(),
+            ruling: self.ruling,
             reason: self.reason,
             kinds: self.kinds.list(),
             count: self.count,
             blocked: self.blocked,
+            would_block: self.would_block,
             first: self.first,
             last: self.last,
             generation: self.generation,
@@ -379,6 +411,35 @@ mod tests {
         let at = |at_s| SystemTime::UNIX_EPOCH + Duration::from_secs(at_s);
         assert_eq!((seen.first, seen.last), (at(4), at(6)));
         assert_eq!(seen.client.to_string(), "10.0.3.7");
+    }
+
+    #[test]
+    fn what_an_audit_let_pass_is_kept_apart() {
+        let mut trail = Trail::default();
+        let passed = |desk| {
+            let record = record("a.example", Type::A, Reason::NotListed, 1);
+            let outcome = Outcome {
+                desk,
+                ..record.outcome
+            };
+            Record { outcome, ..record }
+        };
+        for desk in [Desk::Upstream, Desk::Cache] {
+            trail.note(&passed(desk));
+        }
+        let seen = only(&trail);
+        assert_eq!(
+            (seen.ruling, seen.reason),
+            (Ruling::WouldBlock, Reason::NotListed)
+        );
+        assert_eq!((seen.count, seen.blocked, seen.would_block), (2, 0, 2));
+        assert_eq!(trail.blocked(), 0);
+        trail.note(&passed(Desk::Blocked));
+        let seen = only(&trail);
+        assert_eq!(
+            (seen.ruling, seen.blocked, seen.would_block),
+            (Ruling::Blocked, 1, 2)
+        );
     }
 
     #[test]

@@ -275,6 +275,7 @@ impl Desk {
                 .and_then(|(it, rule)| it.pattern(rule)),
             generation: record.generation,
             took: record.took,
+            ttl_s: record.ttl_s,
         };
         // Nobody watches any more: none is wronged.
         let _ = watchers.send(Arc::new(decision));

@@ -9,13 +9,18 @@ use namegate::daemon::sha256_of;
 
 use super::read::WARNED;
 use super::run::{Running, Upstream};
-use super::{Room, hold, said, skip};
+use super::{Room, hold, hold_to_schema, said, skip};
 use crate::support::document;
 
 /// A record of the query log.
 fn record(ts: &str, verdict: &str, name: &str) -> String {
+    let reason = match verdict {
+        "blocked" => "not_listed",
+        "allowed" => "exact",
+        _ => "upstream_timeout",
+    };
     format!(
-        "{{\"v\":1,\"ts\":\"{ts}\",\"event\":\"dns.query\",\"verdict\":\"{verdict}\",\"name\":\"{name}\",\"type\":\"A\"}}\n"
+        "{{\"v\":1,\"ts\":\"{ts}\",\"event\":\"dns.query\",\"verdict\":\"{verdict}\",\"reason\":\"{reason}\",\"name\":\"{name}\",\"type\":\"A\"}}\n"
     )
 }
 
@@ -236,6 +241,25 @@ fn unused_lately() {
 }
 
 #[test]
+fn what_is_for_programs_is_what_the_schema_says() {
+    let room = room();
+    room.write("tight.json", &document(&["registry.npmjs.org"]));
+    for (part, command) in [
+        ("show", "show --policy ci.json"),
+        ("diff", "diff ci.json tight.json --log log.jsonl"),
+        ("diff", "diff ci.json tight.json"),
+        ("diff", "diff ci.json ci.json --log log.jsonl"),
+        ("unused", "unused --policy ci.json --log log.jsonl"),
+    ] {
+        let command = format!("policy {command} --format json");
+        let words: Vec<&str> = command.split(' ').collect();
+        let output = room.namegate(&words).output().expect("the program starts");
+        let schema = format!("policy-commands.schema.json#/$defs/{part}");
+        hold_to_schema(&schema, &command, &output.stdout);
+    }
+}
+
+#[test]
 fn add_and_rm() {
     let room = room();
     let told = [
@@ -250,6 +274,11 @@ fn add_and_rm() {
         room.tell("policy add --policy list.json --policy-name beta pypi.org"),
         room.tell("policy rm --policy list.json --policy-id npl_a registry.npmjs.org"),
         content(&room, "list.json"),
+        room.tell(
+            "policy add --policy ci.json --bundle npm,python files.pythonhosted.org --dry-run",
+        ),
+        room.tell("policy rm --policy ci.json --bundle python"),
+        room.tell("policy add --policy ci.json --bundle pyton"),
         room.tell("policy add --policy refused.json pypi.org"),
         room.tell("policy add --policy nope.json pypi.org"),
     ];

@@ -77,6 +77,11 @@ fn help() {
         "exec --help",
         "check --help",
         "explain --help",
+        "status --help",
+        "blocked --help",
+        "tail --help",
+        "reload --help",
+        "cache flush --help",
         "suggest --help",
         "doctor --help",
         "policy --help",
@@ -377,6 +382,17 @@ fn a_new_policy_of_what_is_no_name_is_refused() {
     Room::new().check(
         "policy_new_refused",
         &["policy new --name ci --allow https://x.com ok.example.com *"],
+    );
+}
+
+#[test]
+fn a_new_policy_of_bundles() {
+    Room::new().check(
+        "policy_new_bundle",
+        &[
+            "policy new --name ci --bundle python,npm --allow pypi.org",
+            "policy new --name ci --bundle help",
+        ],
     );
 }
 

@@ -22,7 +22,7 @@ const POLICY: &str = "policy.json";
 
 /// Waits until it is so.
 #[track_caller]
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(super) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < until, "not in time: {what}");
@@ -54,6 +54,11 @@ impl Upstream {
             }
         });
         Self { address, asked }
+    }
+
+    /// How many queries came to it.
+    pub(super) fn asked(&self) -> usize {
+        self.asked.load(SeqCst)
     }
 
     fn url(&self) -> String {
@@ -141,7 +146,7 @@ impl Running {
     }
 
     /// A, as this resolver has it.
-    fn ask(&self, name: &str) -> String {
+    pub(super) fn ask(&self, name: &str) -> String {
         self.send(name).answer()
     }
 
@@ -164,7 +169,7 @@ impl Running {
     }
 
     /// The query log on stdout.
-    fn records(&self) -> Vec<Value> {
+    pub(super) fn records(&self) -> Vec<Value> {
         let data = self.data();
         let lines = data.lines();
         lines

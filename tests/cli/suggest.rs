@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use super::{Room, hold, said};
+use super::{Room, hold, hold_to_schema, said};
 use crate::support::document;
 
 /// Every log in `tests/data/suggest`, as recorded by `tests/record.sh`.
@@ -92,6 +92,22 @@ fn recorded_clients_for_programs() {
 }
 
 #[test]
+fn what_is_for_programs_is_what_the_schema_says() {
+    let (recorded, day) = (recorded(), room());
+    let logs = RECORDED.map(|name| format!(" --log {name}.jsonl")).concat();
+    for (room, more) in [
+        (&recorded, format!("{logs} --policy policy.json")),
+        (&day, " --log day.jsonl --policy ci.json".to_owned()),
+        (&day, " --log day.jsonl --config config.toml".to_owned()),
+    ] {
+        let command = format!("suggest{more} --format json");
+        let words: Vec<&str> = command.split(' ').collect();
+        let output = room.namegate(&words).output().expect("the program starts");
+        hold_to_schema("suggest.schema.json", &command, &output.stdout);
+    }
+}
+
+#[test]
 fn all_recorded_clients_on_one_box() {
     let logs = RECORDED.map(|name| format!(" --log {name}.jsonl")).concat();
     recorded().check(
@@ -132,6 +148,7 @@ fn what_cannot_be_done_is_told() {
         &[
             "suggest",
             "suggest --log none.jsonl --policy ci.json",
+            "suggest --log ci.json --policy ci.json",
             "suggest --log day.jsonl --policy none.json",
             "suggest --log day.jsonl --policy refused.json",
             "suggest --log day.jsonl --policy ci.json --accept evil.com",

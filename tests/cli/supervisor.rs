@@ -9,7 +9,7 @@ use crate::support::document;
 
 /// What the program says, until it says `wanted`; that is in the last line.
 #[track_caller]
-fn hear(socket: &UnixDatagram, wanted: &str) -> String {
+pub(super) fn hear(socket: &UnixDatagram, wanted: &str) -> String {
     let until = Instant::now() + Duration::from_secs(10);
     let mut heard = Vec::new();
     let mut datagram = [0; 4096];
@@ -27,7 +27,7 @@ fn hear(socket: &UnixDatagram, wanted: &str) -> String {
 }
 
 /// Where a supervisor of this room listens.
-fn supervisor(room: &Room) -> UnixDatagram {
+pub(super) fn supervisor(room: &Room) -> UnixDatagram {
     let socket = UnixDatagram::bind(room.path("notify")).expect("a socket");
     socket
         .set_read_timeout(Some(Duration::from_millis(100)))
@@ -60,6 +60,15 @@ fn the_supervisor_is_told_each_step() {
         ready.contains("STATUS=policy test gen 2, 1 name"),
         "{ready}"
     );
+
+    room.write("policy.json", &document(&["10.0.0.1"]));
+    let refused = hear(&socket, "the policy file is refused: line ");
+    assert!(
+        refused.starts_with("STATUS=policy test gen 2, 1 name; ") && refused.contains("NP013"),
+        "{refused}"
+    );
+    room.write("policy.json", &document(&["github.com"]));
+    hear(&socket, "STATUS=policy test gen 2, 1 name\n");
 
     running.signal("TERM");
     hear(&socket, "STOPPING=1");

@@ -67,6 +67,8 @@ keep_settings_out() {
         *) unset "$name" ;;
         esac
     done
+    # This machine may have a namegate of its own, which keeps its socket.
+    export NAMEGATE_ADMIN_SOCKET=
 }
 
 # close_suite: ends every process, tells the sums, and exits 1 if a check failed.

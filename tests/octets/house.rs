@@ -40,6 +40,7 @@ impl House {
         let ledger = Arc::new(Mutex::new(Vec::new()));
         let mut config = Config::default();
         config.blocked.file = None;
+        config.admin.socket = None;
         config.listen.addresses = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
         config.policy.file = dir.path().join("policy.json");
         config.zones.dir = dir.path().join("zones");

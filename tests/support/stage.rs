@@ -7,12 +7,12 @@ use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use namegate::answer::upstream::{Over, Upstreams};
 use namegate::answer::zone::{ZoneText, Zones};
 use namegate::config::{self, Config, Queries, SearchSuffix, Server};
-use namegate::daemon::{Grants, Live, Road};
+use namegate::daemon::{Audit, Grants, Live, Road};
 use namegate::front::{Road as _, Step as Trod};
 use namegate::policy::{Select, read};
 use namegate::telemetry::Telemetry;
@@ -80,6 +80,7 @@ struct Stage {
     zones: Vec<ZoneText>,
     policy: Value,
     generation: u32,
+    audit: Option<Duration>,
     upstream: Arc<Upstream>,
     /// There from the first `ask` on.
     scene: Option<Scene>,
@@ -125,6 +126,7 @@ impl Stage {
             zones: Vec::new(),
             policy: policy(""),
             generation: 1,
+            audit: None,
             upstream: Upstream::new(),
             scene: None,
             asked: VecDeque::new(),
@@ -145,6 +147,7 @@ impl Stage {
             match step.verb.as_str() {
                 "policy" => self.policy(&step),
                 "config" => self.config(&step),
+                "audit" => self.audit(&step.head),
                 "zone" => self.zone(&step),
                 "upstream" => step.rows().for_each(|row| self.upstream.say(row)),
                 "ask" => self.ask(&step),
@@ -180,6 +183,12 @@ impl Stage {
             .extend(step.rows().map(|row| format!("{row}\n")));
     }
 
+    fn audit(&mut self, time: &str) {
+        assert!(self.scene.is_none(), "an audit begins with the start");
+        let time = humantime::parse_duration(time);
+        self.audit = Some(time.unwrap_or_else(|_| panic!("no time")));
+    }
+
     /// `zone ORIGIN`, and below it the records; again for the same origin to change them.
     fn zone(&mut self, step: &Step) {
         let file = format!("{}zone", step.head);
@@ -199,9 +208,16 @@ impl Stage {
             self.nothing_unclaimed(&step.head);
             self.mark = Instant::now();
         }
-        let scene = self
-            .scene
-            .get_or_insert_with(|| scene(&self.config, &self.zones, &self.policy, &self.upstream));
+        let scene = self.scene.get_or_insert_with(|| {
+            let audit = self.audit.map_or_else(Audit::none, audit);
+            scene(
+                &self.config,
+                &self.zones,
+                &self.policy,
+                &self.upstream,
+                audit,
+            )
+        });
         self.asks += 1;
         let ask = client::ask(step.rows(), self.asks);
         let (sent, began, mut out) = (self.upstream.sent(), Instant::now(), Vec::new());
@@ -387,8 +403,21 @@ fn zones(texts: &[ZoneText]) -> Zones {
     Zones::parse(texts).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
+/// An audit from now on, in a story's time.
+fn audit(time: Duration) -> Audit {
+    let ends = Instant::now() + time;
+    let left = move || ends.saturating_duration_since(Instant::now());
+    Audit::lasting(SystemTime::UNIX_EPOCH, left)
+}
+
 /// The corridor as a story's first lines have it.
-fn scene(config: &str, texts: &[ZoneText], policy: &Value, upstream: &Arc<Upstream>) -> Scene {
+fn scene(
+    config: &str,
+    texts: &[ZoneText],
+    policy: &Value,
+    upstream: &Arc<Upstream>,
+    audit: Audit,
+) -> Scene {
     let mut config = config::read("config.toml", config).unwrap_or_else(|error| panic!("{error}"));
     if config.upstream.servers == [Server::System] {
         config.upstream.servers = vec![Server::Udp(SERVER.parse().expect("a constant address"))];
@@ -411,7 +440,7 @@ fn scene(config: &str, texts: &[ZoneText], policy: &Value, upstream: &Arc<Upstre
         telemetry,
     );
     Scene {
-        road: Arc::new(road),
+        road: Arc::new(road.audited(audit)),
         config,
         grants,
     }

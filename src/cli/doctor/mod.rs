@@ -325,6 +325,7 @@ mod tests {
         Facts {
             config: Config::default(),
             daemon: Daemon::Runs(status::Status {
+                audit_ends: None,
                 version: "0.1.0".to_owned(),
                 generation: 42,
                 sha256: "9f2c1e00aa".to_owned(),

@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use crate::cli::ask::query;
+use crate::daemon::query;
 use crate::front::Transport;
 use crate::wire::{Ede, MESSAGE_OCTETS_MAX, Message, Name, Rcode, Section, Type};
 

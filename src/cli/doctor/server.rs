@@ -105,8 +105,10 @@ fn of_first(facts: &Facts, address: SocketAddr) -> Vec<Finding> {
 
 fn of_namegate(facts: &Facts, ip: IpAddr, namegate: Namegate, holder: &Holder) -> Vec<Finding> {
     let version = facts.daemon.status().map(|it| format!(" {}", it.version));
+    let audit_ends = facts.daemon.status().and_then(|it| it.audit_ends.as_ref());
     let generation = match namegate.generation {
         Some(generation) => format!("generation {generation}"),
+        None if audit_ends.is_some() => "it denies nothing".to_owned(),
         None => "it denies nothing: the policy allows every name".to_owned(),
     };
     let by = match holder {
@@ -116,6 +118,12 @@ fn of_namegate(facts: &Facts, ip: IpAddr, namegate: Namegate, holder: &Holder) -
     let version = version.unwrap_or_default();
     let ok = format!("port 53 on {ip} answers and is namegate{version} ({generation}){by}");
     let mut found = vec![Finding::ok("nameserver.namegate", ok)];
+    if let Some(ends) = audit_ends {
+        let audit =
+            format!("audit mode until {ends}: every name resolves, and the policy is only asked");
+        let fix = "policy.mode = \"enforce\"          (and a restart; or wait)";
+        found.push(Finding::warn("nameserver.audit", audit).fix(fix));
+    }
     if namegate.generation.is_none() {
         return found;
     }
@@ -241,6 +249,13 @@ mod tests {
         });
         check(judge, &facts, &["ok nameserver.namegate"]);
         assert!(judge(&facts)[0].text.contains("allows every name"));
+        let Daemon::Runs(status) = &mut facts.daemon else {
+            unreachable!("it is healthy")
+        };
+        status.audit_ends = Some("2026-01-31T18:00:00.000Z".to_owned());
+        let audit = ["ok nameserver.namegate", "warn nameserver.audit"];
+        check(judge, &facts, &audit);
+        assert!(judge(&facts)[1].text.contains("until 2026-01-31T18"));
     }
 
     /// The findings, with nothing of namegate about and a first nameserver like this.

@@ -29,6 +29,8 @@ pub(super) struct Status {
     pub generation: u64,
     /// Of the policy file's content, in hexadecimal.
     pub sha256: String,
+    /// When an audit ends, as the page has it; none: the policy is enforced.
+    pub audit_ends: Option<String>,
     /// The last policy file was taken.
     pub took_last: bool,
     pub listen: Vec<SocketAddr>,
@@ -90,6 +92,7 @@ fn read(reply: &str) -> Option<Status> {
         version: page["version"].as_str()?.to_owned(),
         generation: policy["generation"].as_u64().unwrap_or(0),
         sha256: policy["sha256"].as_str().unwrap_or_default().to_owned(),
+        audit_ends: page["audit_ends"].as_str().map(str::to_owned),
         took_last: page["reloads"]["last_successful"].as_bool()?,
         listen: listen.collect(),
         upstreams: upstreams
@@ -112,13 +115,14 @@ mod tests {
 
     #[test]
     fn the_page_is_read_and_others_are_not() {
-        let page = r#"{"version": "0.1.0", "policy": {"generation": 7, "sha256": "ab"}, "listen": ["127.0.0.1:53"],
+        let page = r#"{"version": "0.1.0", "policy": {"generation": 7, "sha256": "ab"}, "listen": ["127.0.0.1:53"], "audit_ends": "2026-01-31T18:00:00.000Z",
             "reloads": {"last_successful": true}, "upstreams": [{"name": "udp://192.0.2.1:53", "up": true}],
             "watch": {"inotify": null, "poll": true}}"#;
         let status = Status {
             version: "0.1.0".to_owned(),
             generation: 7,
             sha256: "ab".to_owned(),
+            audit_ends: Some("2026-01-31T18:00:00.000Z".to_owned()),
             took_last: true,
             listen: vec!["127.0.0.1:53".parse().expect("an address")],
             upstreams: vec!["udp://192.0.2.1:53".to_owned()],

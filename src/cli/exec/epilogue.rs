@@ -7,14 +7,18 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::super::printable;
+use super::super::{printable, quoted};
 use super::process::Why;
-use crate::answer::Reason;
+use crate::answer::{Reason, Ruling};
+use crate::learn::{Class, Item};
 use crate::policy::Pattern;
 use crate::wire::{Name, Type};
 
 /// More than these nobody reads; JSON has them all.
 const SHOWN_MAX: usize = 20;
+
+/// Going on for longer than this after a refusal is worth a word: pip's retries take 8 s, npm's 70.
+const LONG_S: u64 = 5;
 
 /// A name that was refused, or would have been.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,23 +28,63 @@ pub(super) struct Refusal {
     pub(super) kinds: Vec<Type>,
     /// How often.
     pub(super) count: u64,
+    /// Was it refused, or in an audit would it have been?
+    pub(super) ruling: Ruling,
     pub(super) reason: Reason,
-    /// What there is to know about it.
+    /// What it is to the policy.
     pub(super) note: Option<String>,
+    /// The last service name that counted for it (`_http._tcp.NAME`).
+    pub(super) asked_as: Option<Name>,
+    /// What `suggest` thinks of it; none: the policy has the name.
+    pub(super) item: Option<Item>,
 }
 
 impl Refusal {
-    /// The pattern that would allow it: none where the policy cannot.
-    fn pattern(&self) -> Option<String> {
+    pub(super) fn class(&self) -> Option<Class> {
+        self.item.as_ref().map(|it| it.class)
+    }
+
+    /// The word for the class, where there is something to do.
+    fn title(&self) -> &'static str {
+        match self.class() {
+            None | Some(Class::Hidden) => "",
+            Some(class) => class.title(),
+        }
+    }
+
+    /// What there is to know about it.
+    fn why(&self) -> String {
+        let kind = self.item.as_ref().map(|it| it.evidence.kind);
+        let judged = self.item.as_ref().map(|it| it.why.clone());
+        // The note says these better, and the judgement those.
+        let judged = judged.filter(|_| !matches!(kind, Some("single_label" | "unlistable")));
+        let note = self.note.clone();
+        let note = note.filter(|_| !matches!(kind, Some("typo" | "other_ending")));
+        let asked_as = self.asked_as.map(|it| format!("asked for as {it}"));
+        let parts: Vec<String> = [judged, note, asked_as].into_iter().flatten().collect();
+        parts.join("; ")
+    }
+
+    /// The pattern that would allow it: none where the policy cannot, or should not. For one of a family of names
+    /// that change from run to run it is a wildcard.
+    fn pattern(&self) -> Option<&str> {
+        let item = self.item.as_ref()?;
         let is_unlisted = matches!(self.reason, Reason::NotListed | Reason::DenyAll);
-        let name = self.name.to_string();
-        (is_unlisted && Pattern::parse(&name).is_ok()).then_some(name)
+        let is_listable = item.is_offered() && is_unlisted && Pattern::parse(&item.name).is_ok();
+        is_listable.then_some(item.name.as_str())
     }
 
     fn kinds(&self) -> String {
         let kinds: Vec<String> = self.kinds.iter().map(ToString::to_string).collect();
         kinds.join(" ")
     }
+}
+
+/// A name that goes with a refused one, and was not asked for yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Companion {
+    pub(super) name: String,
+    pub(super) why: String,
 }
 
 /// Lookups that are refused on most machines, and missed by nobody.
@@ -79,8 +123,13 @@ pub(super) struct Told {
     pub(super) stopped: Option<Why>,
     pub(super) refusals: Vec<Refusal>,
     pub(super) hidden: Hidden,
+    pub(super) companions: Vec<Companion>,
+    /// How long a command that failed went on after the first refusal, where it was not to be stopped there.
+    pub(super) went_on_s: u64,
     /// The policy's file; none: `--allow` is the policy.
     pub(super) policy: Option<String>,
+    /// What chooses the policy in that file, behind a command: ` --policy-id npl_1`.
+    pub(super) choice: String,
 }
 
 impl Told {
@@ -94,21 +143,11 @@ impl Told {
             self.what_happened(),
             self.ending()
         );
-        let rows: Vec<[String; 3]> = self
-            .shown()
-            .map(|it| [it.name.to_string(), it.kinds(), format!("x{}", it.count)])
-            .collect();
-        let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-        let (first, second, third) = (width(0), width(1), width(2));
-        for ([name, kinds, count], refusal) in rows.iter().zip(self.shown()) {
-            let note = refusal.note.as_deref().unwrap_or_default();
-            let row = format!("  {name:<first$}  {kinds:<second$}  {count:<third$}  {note}");
-            let _ = writeln!(text, "{}", row.trim_end());
-        }
+        text += &columns(&self.rows());
         for line in self.left_out() {
             let _ = writeln!(text, "  {line}");
         }
-        if let Some(remedy) = self.remedy("") {
+        if let Some(remedy) = self.remedy() {
             let _ = writeln!(text, "allow with:  {remedy}");
         }
         Some(text)
@@ -123,44 +162,35 @@ impl Told {
             self.ending()
         );
         if !self.refusals.is_empty() {
-            text += "\n| name | types | lookups | |\n|---|---|---|---|\n";
+            text += "\n| name | types | lookups | | |\n|---|---|---|---|---|\n";
         }
-        for refusal in self.shown() {
-            let note = refusal.note.as_deref().unwrap_or_default();
-            let (name, kinds, count) = (&refusal.name, refusal.kinds(), refusal.count);
-            let _ = writeln!(text, "| `{name}` | {kinds} | {count} | {note} |");
+        for [name, kinds, count, title, why] in self.rows() {
+            let count = count.trim_start_matches('x');
+            let _ = writeln!(text, "| `{name}` | {kinds} | {count} | {title} | {why} |");
         }
         for line in self.left_out() {
             let _ = write!(text, "\n{line}\n");
         }
-        if let Some(remedy) = self.remedy("`") {
-            let _ = write!(text, "\nAllow with: {remedy}\n");
+        if let Some(remedy) = self.remedy() {
+            let _ = write!(text, "\nAllow with: `{remedy}`\n");
         }
         text
     }
 
     /// For programs, one object.
     pub(super) fn json(&self) -> Value {
-        // The guard holds in an audit too: such names are the policy's, and what they lead to is not.
-        let is_guarded = |reason| matches!(reason, Reason::PrivateAddress | Reason::Qtype);
-        let would = |reason| self.is_audit && !is_guarded(reason);
-        let verdict = |reason| {
-            if would(reason) {
-                "would_block"
-            } else {
-                "blocked"
-            }
-        };
         let refusal = |it: &Refusal| {
             json!({
                 "name": it.name.to_string(),
                 "types": it.kinds.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "count": it.count,
-                "verdict": verdict(it.reason),
+                "verdict": it.ruling.word(),
                 "reason": it.reason.word(),
-                "note": it.note,
+                "class": it.class().map(Class::word),
+                "note": Some(it.why()).filter(|it| !it.is_empty()),
             })
         };
+        let companion = |it: &Companion| json!({ "name": it.name, "note": it.why });
         json!({
             "v": 1,
             "mode": if self.is_audit { "audit" } else { "enforce" },
@@ -169,7 +199,8 @@ impl Told {
             "policy": self.policy,
             "blocked": self.refusals.iter().map(refusal).collect::<Vec<_>>(),
             "hidden": { "search_suffix": self.hidden.search_suffix, "reverse": self.hidden.reverse },
-            "allow": self.refusals.iter().filter_map(Refusal::pattern).collect::<Vec<_>>(),
+            "companions": self.companions.iter().map(companion).collect::<Vec<_>>(),
+            "allow": self.patterns(self.refusals.iter()),
         })
     }
 
@@ -201,28 +232,80 @@ impl Told {
         format!("{why}exit {}", self.code)
     }
 
-    /// What is not shown, in a line for each kind.
+    /// What is not shown, in a line for each kind, and what would have been quicker.
     fn left_out(&self) -> impl Iterator<Item = String> {
         let more = self.refusals.len().saturating_sub(SHOWN_MAX);
         let more = (more > 0).then(|| format!("and {more} more; --report json has them all"));
-        more.into_iter().chain(self.hidden.lines())
+        let long = (self.went_on_s >= LONG_S).then(|| {
+            format!(
+                "it went on for {} s after the first; --fail-fast stops it there",
+                self.went_on_s
+            )
+        });
+        more.into_iter().chain(self.hidden.lines()).chain(long)
+    }
+
+    /// Name, types, lookups, class and why.
+    fn rows(&self) -> Vec<[String; 5]> {
+        let refused = self.shown().map(|it| {
+            let (name, count) = (it.name.to_string(), format!("x{}", it.count));
+            [name, it.kinds(), count, it.title().to_owned(), it.why()]
+        });
+        let companion = |it: &Companion| {
+            let title = Class::Add.title().to_owned();
+            let none = String::new();
+            [it.name.clone(), none.clone(), none, title, it.why.clone()]
+        };
+        refused
+            .chain(self.companions.iter().map(companion))
+            .collect()
+    }
+
+    /// What allows these, and what goes with them.
+    fn patterns<'a>(&'a self, refusals: impl Iterator<Item = &'a Refusal>) -> Vec<&'a str> {
+        let companions = self.companions.iter().map(|it| it.name.as_str());
+        let mut patterns: Vec<&str> = Vec::new();
+        for pattern in refusals.filter_map(Refusal::pattern).chain(companions) {
+            if !patterns.contains(&pattern) {
+                patterns.push(pattern);
+            }
+        }
+        patterns
     }
 
     /// What allows the names that are shown.
-    fn remedy(&self, quote: &str) -> Option<String> {
-        let patterns: Vec<String> = self.shown().filter_map(Refusal::pattern).collect();
+    fn remedy(&self) -> Option<String> {
+        let patterns = self.patterns(self.shown());
         if patterns.is_empty() {
             return None;
         }
         Some(match &self.policy {
-            None => format!("{quote}--allow {}{quote}", patterns.join(",")),
-            Some(file) => format!(
-                "{quote}\"{}\"{quote} in egress.allowed_hostnames of {}",
-                patterns.join("\", \""),
-                printable(file)
-            ),
+            None => format!("--allow {}", quoted(&patterns.join(","))),
+            Some(file) => {
+                let names: Vec<String> = patterns.into_iter().map(quoted).collect();
+                let (file, choice, names) = (quoted(file), &self.choice, names.join(" "));
+                format!("namegate policy add --policy {file}{choice} {names}")
+            }
         })
     }
+}
+
+/// All rows as lines; of the last column none is padded.
+fn columns(rows: &[[String; 5]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths = [0, 1, 2, 3].map(width);
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths.into_iter().chain([0])) {
+            // A column that nothing stands in is none.
+            if width > 0 || !cell.is_empty() {
+                let _ = write!(line, "  {cell:<width$}");
+            }
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
 }
 
 fn stopped_word(why: Why) -> &'static str {
@@ -241,8 +324,19 @@ mod tests {
             name: name.parse().expect("a name"),
             kinds: vec![Type::A, Type::AAAA],
             count,
+            ruling: reason.ruling(),
             reason,
             note: note.map(str::to_owned),
+            asked_as: None,
+            item: None,
+        }
+    }
+
+    /// One that is not listed, and is thought to be of this class.
+    fn of_class(name: &str, count: u64, class: Class, why: &str) -> Refusal {
+        Refusal {
+            item: Some(Item::new(name, class, why)),
+            ..refusal(name, count, Reason::NotListed, None)
         }
     }
 
@@ -254,7 +348,10 @@ mod tests {
             stopped: None,
             refusals,
             hidden: Hidden::default(),
+            companions: Vec::new(),
+            went_on_s: 0,
             policy: None,
+            choice: String::new(),
         }
     }
 
@@ -267,18 +364,79 @@ mod tests {
 
     fn two() -> Told {
         told(vec![
-            refusal("objects.example", 6, Reason::NotListed, Some("downloads")),
-            refusal("o1.example", 12, Reason::NotListed, None),
+            of_class("objects.example", 6, Class::Add, "downloads"),
+            of_class("o1.example", 12, Class::Review, "unknown"),
         ])
     }
 
     #[test]
     fn the_names_and_the_one_flag() {
         let expected = "namegate: 2 names were blocked while this ran (exit 1)\n  \
-             objects.example  A AAAA  x6   downloads\n  \
-             o1.example       A AAAA  x12\n\
+             objects.example  A AAAA  x6   ADD     downloads\n  \
+             o1.example       A AAAA  x12  REVIEW  unknown\n\
              allow with:  --allow objects.example,o1.example\n";
         assert_eq!(two().text().as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn what_should_stay_blocked_is_told_and_not_proposed() {
+        let told = told(vec![
+            of_class("pypi.example", 1, Class::Add, "the index"),
+            of_class("t.example", 2, Class::KeepBlocked, "telemetry"),
+            of_class("x.k.example", 1, Class::Danger, "a tunnel"),
+        ]);
+        let expected = "namegate: 3 names were blocked while this ran (exit 1)\n  \
+             pypi.example  A AAAA  x1  ADD           the index\n  \
+             t.example     A AAAA  x2  KEEP BLOCKED  telemetry\n  \
+             x.k.example   A AAAA  x1  DANGER        a tunnel\n\
+             allow with:  --allow pypi.example\n";
+        assert_eq!(told.text().as_deref(), Some(expected));
+        assert_eq!(told.json()["allow"], json!(["pypi.example"]));
+        assert_eq!(told.json()["blocked"][1]["class"], "keep_blocked");
+    }
+
+    #[test]
+    fn a_family_is_one_pattern_and_a_companion_comes_along() {
+        let of_family = |name: &str| Refusal {
+            item: Some(Item::new("*.run.example", Class::Review, "they change")),
+            ..refusal(name, 1, Reason::NotListed, None)
+        };
+        let told = Told {
+            companions: vec![Companion {
+                name: "files.example".to_owned(),
+                why: "the files".to_owned(),
+            }],
+            ..told(vec![
+                of_family("a1.run.example"),
+                of_family("b2.run.example"),
+            ])
+        };
+        let text = told.text().expect("two names");
+        assert!(
+            text.contains("\n  files.example               ADD     the files\n"),
+            "{text}"
+        );
+        let remedy = "allow with:  --allow '*.run.example,files.example'\n";
+        assert!(text.ends_with(remedy), "{text}");
+        assert_eq!(told.json()["companions"][0]["name"], "files.example");
+    }
+
+    #[test]
+    fn a_slip_is_told_once_and_a_service_with_its_name() {
+        let mut slip = refusal(
+            "githib.com",
+            1,
+            Reason::NotListed,
+            Some("is one character away"),
+        );
+        slip.asked_as = Some("_http._tcp.githib.com".parse().expect("a name"));
+        let mut item = Item::new("githib.com", Class::Review, "typo of github.com?");
+        item.evidence.kind = "typo";
+        slip.item = Some(item);
+        assert_eq!(
+            slip.why(),
+            "typo of github.com?; asked for as _http._tcp.githib.com"
+        );
     }
 
     #[test]
@@ -316,23 +474,43 @@ mod tests {
     }
 
     #[test]
+    fn a_command_that_went_on_for_long_is_told_how_to_stop_it() {
+        let after = |went_on_s| Told { went_on_s, ..two() };
+        let text = after(70).text().expect("two names");
+        let hint = "  it went on for 70 s after the first; --fail-fast stops it there\nallow with:";
+        assert!(text.contains(hint), "{text}");
+        assert!(!after(1).markdown().contains("fail-fast"));
+    }
+
+    #[test]
     fn a_policy_file_is_where_the_names_go() {
         let told = Told {
             policy: Some("ci.json".to_owned()),
             ..two()
         };
         let text = told.text().expect("two names");
-        let remedy = "allow with:  \"objects.example\", \"o1.example\" in egress.allowed_hostnames of ci.json\n";
+        let remedy =
+            "allow with:  namegate policy add --policy ci.json objects.example o1.example\n";
         assert!(text.ends_with(remedy), "{text}");
+        let told = Told {
+            choice: " --policy-id npl_1".to_owned(),
+            ..told
+        };
+        let text = told.text().expect("two names");
+        assert!(
+            text.contains(" --policy ci.json --policy-id npl_1 obj"),
+            "{text}"
+        );
     }
 
     #[test]
     fn audit_and_fail_fast_say_what_they_did() {
-        let audit = Told {
+        let mut audit = Told {
             is_audit: true,
             code: 0,
             ..two()
         };
+        audit.refusals[0].ruling = Ruling::WouldBlock;
         let text = audit.text().expect("two names");
         assert!(
             text.starts_with("namegate: 2 names would have been blocked while this ran (exit 0)\n"),
@@ -358,6 +536,10 @@ mod tests {
             is_audit: true,
             policy: Some("ci.json".to_owned()),
             hidden: six(),
+            companions: vec![Companion {
+                name: "files.example".to_owned(),
+                why: "the files".to_owned(),
+            }],
             ..two()
         };
         let stopped = Told {
@@ -376,7 +558,7 @@ mod tests {
 
     #[test]
     fn there_is_an_end_to_the_list_but_not_in_json() {
-        let many = (0..25).map(|n| refusal(&format!("n{n}.example"), 1, Reason::NotListed, None));
+        let many = (0..25).map(|n| of_class(&format!("n{n}.example"), 1, Class::Add, ""));
         let told = told(many.collect());
         let text = told.text().expect("many names");
         assert_eq!(text.lines().count(), 1 + 20 + 1 + 1, "{text}");
@@ -391,8 +573,8 @@ mod tests {
     #[test]
     fn a_summary_in_markdown() {
         let expected = "### namegate: 2 names were blocked while `npm` ran (exit 1)\n\n\
-             | name | types | lookups | |\n|---|---|---|---|\n\
-             | `objects.example` | A AAAA | 6 | downloads |\n| `o1.example` | A AAAA | 12 |  |\n\n\
+             | name | types | lookups | | |\n|---|---|---|---|---|\n\
+             | `objects.example` | A AAAA | 6 | ADD | downloads |\n| `o1.example` | A AAAA | 12 | REVIEW | unknown |\n\n\
              Allow with: `--allow objects.example,o1.example`\n";
         assert_eq!(two().markdown(), expected);
         let none = "### namegate: no name was blocked while `npm` ran (exit 1)\n";

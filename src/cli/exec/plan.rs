@@ -8,17 +8,20 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, fchown};
 use std::path::Path;
+use std::time::SystemTime;
 
 use super::super::args::ExecArgs;
-use super::super::{configuration, exit, fail, printable, talk, talk_of};
+use super::super::policy::document;
+use super::super::{accept, configuration, exit, printable, read_policy, talk};
 use super::identity::{self, Identity};
-use super::room::{self, Room};
-use crate::config::{Config, Queries, SearchSuffix, Sink};
-use crate::daemon::{StartError, select_of};
-use crate::policy::{self, Accepted, Pattern};
+use super::room::Room;
+use crate::config::{AUDIT_MAX, Config, Mode, Queries, SearchSuffix, Sink};
+use crate::policy::{Pattern, Policy};
 use crate::telemetry;
 use crate::wire::Name;
 
+/// The name of the policy that flags make.
+const NAME: &str = "exec";
 /// What was asked for is the owner's to read, and the group's.
 const FILE_MODE: u32 = 0o640;
 
@@ -29,8 +32,8 @@ pub(super) struct Plan<'a> {
     pub(super) config: Config,
     /// Who runs the command, if it is not us.
     pub(super) identity: Option<Identity>,
-    /// With `--audit`: what the policy would have allowed.
-    pub(super) audited: Option<Accepted>,
+    /// What the command is held to.
+    pub(super) policy: Policy,
 }
 
 impl<'a> Plan<'a> {
@@ -47,33 +50,25 @@ impl<'a> Plan<'a> {
         telemetry::install(&config.log);
         let source = match &args.policy {
             Some(_) => read_policy(&config)?,
-            None => room::policy(&allowed(args)?, false).into_bytes(),
+            None => document(NAME, &allowed(args)?, 0).into_bytes(),
         };
         let accepted = accept(&config, &source, color)?;
         let room = Room::open().map_err(|error| no_room(&error))?;
         let mut plan = Self {
-            audited: None,
+            policy: accepted.policy,
             args,
             room,
             config,
             identity,
         };
-        plan.judge_by(&source, accepted)
-            .map_err(|error| no_room(&error))?;
+        plan.judge_by(&source).map_err(|error| no_room(&error))?;
         plan.make_files().map(|()| plan)
     }
 
-    /// Gives the resolver a policy of its own, which the command cannot edit. In an audit that is one which allows
-    /// every name, and the other is asked afterwards.
-    fn judge_by(&mut self, source: &[u8], accepted: Accepted) -> io::Result<()> {
+    /// Gives the resolver a policy of its own, which the command cannot edit.
+    fn judge_by(&mut self, source: &[u8]) -> io::Result<()> {
         self.config.policy.file = self.room.policy();
-        if !self.args.audit {
-            return fs::write(self.room.policy(), source);
-        }
-        self.audited = Some(accepted);
-        self.config.policy.id.clear();
-        self.config.policy.name.clear();
-        fs::write(self.room.policy(), room::policy(&[], true))
+        fs::write(self.room.policy(), source)
     }
 
     /// Makes the files that are to be written, so that they are the caller's, also behind sudo.
@@ -114,7 +109,13 @@ fn settle(config: &mut Config, args: &ExecArgs) {
         config.policy.id.clear();
         config.policy.name.clear();
     }
+    // Whether this is an audit is said here and now.
+    (config.policy.mode, config.policy.audit_until) = match args.audit {
+        true => (Mode::Audit, Some(SystemTime::now() + AUDIT_MAX)),
+        false => (Mode::Enforce, None),
+    };
     config.metrics.listen = None;
+    config.admin.socket = None;
     config.blocked.file = None;
     let searched = searched_by_default().map(SearchSuffix::Name);
     config.blocked.search_suffixes.extend(searched);
@@ -132,10 +133,10 @@ fn searched_by_default() -> Option<Name> {
     host.trim().split_once('.')?.1.parse().ok()
 }
 
-/// The patterns of `--allow`; nothing between two commas is none. Says what is no pattern.
+/// The patterns of `--allow` and `--bundle`; nothing between two commas is none. Says what is no pattern.
 fn allowed(args: &ExecArgs) -> Result<Vec<String>, u8> {
     let texts = args.allow.iter().map(|it| it.trim());
-    let mut allowed = Vec::new();
+    let mut allowed = args.bundles.patterns();
     let mut flaws = 0;
     for text in texts.filter(|it| !it.is_empty()) {
         match Pattern::parse(text) {
@@ -156,22 +157,6 @@ fn allowed(args: &ExecArgs) -> Result<Vec<String>, u8> {
     } else {
         Ok(allowed)
     }
-}
-
-fn read_policy(config: &Config) -> Result<Vec<u8>, u8> {
-    let file = &config.policy.file;
-    fs::read(file).map_err(|error| {
-        let file = file.clone();
-        fail(&StartError::PolicyMissing { file, error })
-    })
-}
-
-fn accept(config: &Config, source: &[u8], color: clap::ColorChoice) -> Result<Accepted, u8> {
-    let file = config.policy.file.display().to_string();
-    policy::read(&file, source, &select_of(config)).map_err(|diagnostics| {
-        talk_of(&diagnostics, color);
-        exit::BAD_POLICY
-    })
 }
 
 fn no_room(error: &io::Error) -> u8 {

@@ -1,163 +1,107 @@
-//! What the resolver refused while the command ran, and what there is to know about it.
-//!
-//! With `--audit` the resolver refuses nothing: it is asked for all names that it saw, and a second set of rules says
-//! afterwards which of them the policy would have refused.
+//! What the resolver refused while the command ran, or with `--audit` would have refused, and what there is to know
+//! about it.
 
 use std::future::Future;
 use std::sync::Arc;
 
 use tokio::sync::broadcast::error::RecvError;
 
-use super::super::explain::kinship_text;
-use super::epilogue::{Hidden, Refusal};
+use super::advice::{Advisor, of_decision, of_sighting};
+use super::epilogue::Refusal;
 use crate::answer::{Reason, Ruling};
-use crate::config::Config;
-use crate::daemon::{Daemon, Grants, StartError, compile, reason_denied, search_suffixes};
-use crate::matcher::{Rules, SearchSuffixes, Verdict};
-use crate::policy::{Accepted, Pattern};
+use crate::daemon::{Daemon, kinship_text};
+use crate::learn::Observation;
+use crate::matcher::{Rules, Verdict};
+use crate::policy::Pattern;
 use crate::telemetry::Sighting;
 use crate::wire::Name;
 
 /// The resolver's memory of one run.
 pub(super) struct Record<'a> {
     daemon: &'a Daemon,
-    /// With `--audit`: what would have judged.
-    audited: Option<Audited>,
-}
-
-/// The policy that is not in force.
-struct Audited {
-    rules: Rules,
-    search: SearchSuffixes,
 }
 
 impl<'a> Record<'a> {
-    pub(super) fn open(
-        daemon: &'a Daemon,
-        audited: Option<&Accepted>,
-        config: &Config,
-    ) -> Result<Self, StartError> {
-        let grants = Grants::of(config).map_err(StartError::Patterns)?;
-        let audited = audited.map(|it| Audited {
-            rules: compile(&it.policy, config, &grants),
-            search: search_suffixes(config),
-        });
-        Ok(Self { daemon, audited })
+    pub(super) fn open(daemon: &'a Daemon) -> Self {
+        Self { daemon }
     }
 
     /// Ends with the first name that is refused, from now on, and matters.
-    pub(super) fn first_refusal(&self) -> impl Future<Output = ()> + use<> {
+    pub(super) fn first_refusal(&self, advisor: Arc<Advisor>) -> impl Future<Output = ()> + use<> {
         let telemetry = self.daemon.telemetry().clone();
         let mut decisions = telemetry.watch_decisions();
         async move {
             loop {
-                let is_refused = match decisions.recv().await {
-                    Ok(decision) => is_refusal(&decision.name, decision.outcome.reason),
+                let refused: Vec<Observation> = match decisions.recv().await {
+                    Ok(decision) if !is_blocked(decision.outcome.reason) => continue,
+                    Ok(decision) => vec![of_decision(&decision)],
                     // Too many at once to look at each; the trail has them.
                     Err(RecvError::Lagged(_)) => {
-                        let refused = telemetry.sightings(|it| is_refusal(&it.name, it.reason));
-                        !refused.is_empty()
+                        let refused = telemetry.sightings(|it| is_blocked(it.reason));
+                        refused.iter().map(of_sighting).collect()
                     }
                     Err(RecvError::Closed) => return std::future::pending().await,
                 };
-                if is_refused {
+                if advisor.matters(refused) {
                     return;
                 }
             }
         }
     }
 
-    /// The names that were refused, in the order of first sight; and how many lookups are not worth a line.
-    pub(super) fn refusals(&self) -> (Vec<Refusal>, Hidden) {
-        let rules = match &self.audited {
-            Some(audited) => &audited.rules,
-            None => &Arc::clone(&self.daemon.road().live().rules),
-        };
-        let mut hidden = Hidden::default();
+    /// The names that were refused, in the order of first sight, and all that was asked for.
+    pub(super) fn refusals(&self) -> (Vec<Refusal>, Vec<Observation>) {
+        let live = self.daemon.road().live();
         let mut refusals = Vec::new();
+        let mut observations = Vec::new();
         let mut seen = self.daemon.telemetry().sightings(|_| true);
         seen.sort_by_key(|it| it.first);
         for sighting in seen {
-            let Some((reason, count)) = self.refused(&sighting) else {
-                continue;
-            };
-            match noise(&sighting.name, reason) {
-                Some(Noise::SearchSuffix) => hidden.search_suffix += count,
-                Some(Noise::Reverse) => hidden.reverse += count,
-                None => refusals.push(refusal(&sighting, reason, count, rules)),
+            observations.push(of_sighting(&sighting));
+            if let Some(count) = refused(&sighting) {
+                refusals.push(refusal(&sighting, count, &live.rules));
             }
         }
-        (refusals, hidden)
-    }
-
-    /// Why it was refused, or would have been, and how often.
-    fn refused(&self, sighting: &Sighting) -> Option<(Reason, u64)> {
-        if sighting.ruling == Ruling::Blocked {
-            return Some((sighting.reason, sighting.blocked));
-        }
-        // These are answered before the policy is asked.
-        if matches!(sighting.reason, Reason::SpecialUse | Reason::Local) {
-            return None;
-        }
-        let Audited { rules, search } = self.audited.as_ref()?;
-        match rules.judge(&sighting.name) {
-            Verdict::Allow(_) => None,
-            Verdict::Deny(denial) => {
-                let denial = search.recognise(&sighting.name, denial);
-                Some((reason_denied(denial.why), sighting.count))
-            }
-        }
+        (refusals, observations)
     }
 }
 
-/// What is refused on most machines, and missed by nobody.
-enum Noise {
-    SearchSuffix,
-    /// Which name an address has.
-    Reverse,
-}
-
-fn noise(name: &Name, reason: Reason) -> Option<Noise> {
-    let mut labels = name.labels().collect::<Vec<_>>().into_iter().rev();
-    let is_reverse =
-        labels.next() == Some(b"arpa") && matches!(labels.next(), Some(b"in-addr" | b"ip6"));
-    if reason == Reason::SearchSuffix {
-        return Some(Noise::SearchSuffix);
+/// How often it was refused, or would have been.
+fn refused(sighting: &Sighting) -> Option<u64> {
+    match sighting.ruling {
+        Ruling::Blocked | Ruling::WouldBlock => Some(sighting.blocked + sighting.would_block),
+        Ruling::Allowed | Ruling::Error | Ruling::Refused => None,
     }
-    is_reverse.then_some(Noise::Reverse)
 }
 
-/// Is this a no that the command may fail by? A type that is not served is not: the name is there.
-fn is_refusal(name: &Name, reason: Reason) -> bool {
-    reason.ruling() == Ruling::Blocked && reason != Reason::Qtype && noise(name, reason).is_none()
+fn is_blocked(reason: Reason) -> bool {
+    reason.ruling() == Ruling::Blocked
 }
 
-fn refusal(sighting: &Sighting, reason: Reason, count: u64, rules: &Rules) -> Refusal {
-    let asked_as = sighting.asked_as.map(|it| format!("asked for as {it}"));
-    let notes: Vec<String> = note(&sighting.name, reason, rules)
-        .into_iter()
-        .chain(asked_as)
-        .collect();
+fn refusal(sighting: &Sighting, count: u64, rules: &Rules) -> Refusal {
     Refusal {
         name: sighting.name,
         kinds: sighting.kinds.clone(),
         count,
-        reason,
-        note: (!notes.is_empty()).then(|| notes.join("; ")),
+        ruling: sighting.ruling,
+        reason: sighting.reason,
+        note: note(&sighting.name, sighting.reason, rules),
+        asked_as: sighting.asked_as,
+        item: None,
     }
 }
 
 /// What there is to know about a name that is refused.
 fn note(name: &Name, reason: Reason, rules: &Rules) -> Option<String> {
     let guarded = [
-        (
-            Reason::PrivateAddress,
-            "allowed, but its addresses are private",
-        ),
-        (Reason::Qtype, "allowed, but not for this type"),
+        (Reason::PrivateAddress, "its addresses are private"),
+        (Reason::Qtype, "this type is not served"),
     ];
     if let Some((_, note)) = guarded.iter().find(|(it, _)| *it == reason) {
-        return Some((*note).to_owned());
+        return Some(match rules.judge(name) {
+            Verdict::Allow(_) => format!("allowed, but {note}"),
+            Verdict::Deny(_) => (*note).to_owned(),
+        });
     }
     if Pattern::parse(&name.to_string()).is_err() {
         return Some("no policy can allow it".to_owned());
@@ -207,23 +151,7 @@ mod tests {
         );
         let private = "allowed, but its addresses are private";
         check("github.com", Reason::PrivateAddress, Some(private));
-    }
-
-    #[test]
-    fn noise_and_types_stop_no_command() {
-        for (name, reason, expected) in [
-            ("evil.example", Reason::NotListed, true),
-            ("evil.example", Reason::DenyAll, true),
-            ("rebind.example", Reason::PrivateAddress, true),
-            ("github.com", Reason::Qtype, false),
-            ("github.com", Reason::Exact, false),
-            ("github.com", Reason::UpstreamTimeout, false),
-            ("a.com.cluster.local", Reason::SearchSuffix, false),
-            ("1.2.0.192.in-addr.arpa", Reason::NotListed, false),
-            ("in-addr.arpa.example", Reason::NotListed, true),
-        ] {
-            let name: Name = name.parse().expect(name);
-            assert_eq!(is_refusal(&name, reason), expected, "{name} {reason}");
-        }
+        let private = "its addresses are private";
+        check("evil.example", Reason::PrivateAddress, Some(private));
     }
 }

@@ -79,25 +79,6 @@ fn new_directory() -> io::Result<PathBuf> {
     result
 }
 
-/// A document that allows these names, or every name.
-pub(super) fn policy(allowed: &[String], allow_all: bool) -> String {
-    let document = serde_json::json!({
-        "id": "exec",
-        "name": "exec",
-        "description": "What `namegate exec` was told to allow",
-        "egress": {
-            "allow_all": allow_all,
-            "allow_devbox_to_devbox": false,
-            "allowed_hostnames": allowed,
-            "allow_agent_gateway": false,
-            "allow_mcp_gateway": false,
-        },
-        "create_time_ms": 0,
-        "update_time_ms": 0,
-    });
-    format!("{document:#}\n")
-}
-
 /// One server, no search list: with two servers glibc moves on to the second, and musl asks both at once.
 fn resolv_conf(resolver: IpAddr) -> String {
     format!(

@@ -12,7 +12,7 @@ use crate::matcher::{Grant, Rules};
 use crate::policy::{self, Accepted, Diagnostic, Hostnames, Pattern, Severity, Splice, spliced};
 
 pub(super) fn add(args: &AmendArgs, color: clap::ColorChoice) -> Result<u8, u8> {
-    let patterns = patterns(&args.names)?;
+    let patterns = patterns(args)?;
     let file = Open::new(args, color)?;
     let mut fresh: Vec<Pattern> = Vec::new();
     for pattern in patterns {
@@ -27,7 +27,7 @@ pub(super) fn add(args: &AmendArgs, color: clap::ColorChoice) -> Result<u8, u8> 
 }
 
 pub(super) fn remove(args: &AmendArgs, color: clap::ColorChoice) -> Result<u8, u8> {
-    let patterns = patterns(&args.names)?;
+    let patterns = patterns(args)?;
     let file = Open::new(args, color)?;
     let listed: Vec<Pattern> = file.accepted.policy.allowed_hostnames.iter().collect();
     let (mut doomed, mut code) = (Vec::new(), exit::OK);
@@ -54,9 +54,9 @@ pub(super) fn remove(args: &AmendArgs, color: clap::ColorChoice) -> Result<u8, u
 }
 
 /// What was typed, as patterns, each once.
-fn patterns(typed: &[String]) -> Result<Vec<Pattern>, u8> {
+fn patterns(args: &AmendArgs) -> Result<Vec<Pattern>, u8> {
     let mut patterns: Vec<Pattern> = Vec::new();
-    for text in typed {
+    for text in args.names.iter().chain(&args.bundles.patterns()) {
         let pattern = Pattern::parse(text).map_err(|flaw| {
             let help = flaw.help.map_or(String::new(), |help| format!("; {help}"));
             usage(&format!("{text:?}: {}{help}", flaw.message))

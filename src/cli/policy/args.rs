@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::super::args::{Files, Format};
+use super::super::args::{Bundles, Files, Format};
 use crate::config::Flags;
 
 #[derive(Debug, Subcommand)]
@@ -52,8 +52,8 @@ Examples:
     Rm(AmendArgs),
     /// Wait until the running resolver serves a policy file of this content
     ///
-    /// Asks the status page at metrics.listen. Exit codes: 0 it does, 1 the time is over (what it serves instead is
-    /// told), 78 there is no status page.
+    /// Asks at its admin socket, or where this user may not, the status page at metrics.listen. Exit codes: 0 it
+    /// does, 1 the time is over (what it serves instead is told), 78 there is neither.
     #[command(after_help = "\
 Examples:
   namegate policy wait --sha256 \"$(sha256sum policy.json | cut -c1-64)\" --timeout 5s")]
@@ -68,6 +68,8 @@ pub(in crate::cli) struct NewArgs {
     /// Hostnames to allow: github.com is that name, '*.npmjs.org' every name below npmjs.org
     #[arg(long, value_name = "LIST", num_args = 1.., value_delimiter = ',')]
     pub allow: Vec<String>,
+    #[command(flatten)]
+    pub bundles: Bundles,
 }
 
 #[derive(Debug, Args)]
@@ -152,8 +154,10 @@ pub(in crate::cli) struct UnusedArgs {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct AmendArgs {
     /// Names as they stand in a policy: github.com, '*.npmjs.org'
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required_unless_present = "bundle", value_name = "NAME")]
     pub names: Vec<String>,
+    #[command(flatten)]
+    pub bundles: Bundles,
     /// Show the change and write nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -172,6 +176,9 @@ pub(in crate::cli) struct WaitArgs {
     /// Configuration file [default: /etc/namegate/config.toml, which may be missing]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// The resolver's admin socket [default: admin.socket]
+    #[arg(long, value_name = "PATH", conflicts_with = "metrics")]
+    pub socket: Option<PathBuf>,
     /// Where the resolver has its status page [default: metrics.listen]
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<String>,

@@ -7,16 +7,17 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::super::explain::Judge;
+use super::super::querylog::unreadable;
 use super::super::{configuration, exit, printable, say, talk};
 use super::args::TestArgs;
-use super::{judge_by, unreadable};
+use super::judge_by;
+use crate::daemon::Judge;
 use crate::wire::{Name, Type};
 
 pub(super) fn test(args: &TestArgs, color: clap::ColorChoice) -> Result<u8, u8> {
     let file = printable(&args.cases.display().to_string());
     let config = configuration(&args.beside.flags())?;
-    let judge = judge_by(&args.policy, &config, color)?;
+    let (judge, _) = judge_by(&args.policy, &config, color)?;
     let text = read(&args.cases, &file)?;
     let cases = cases(&text).map_err(|faults| refuse(&file, &faults))?;
     let mut told = format!("TAP version 14\n1..{}\n", cases.len());

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::super::args::Format;
-use super::super::explain::Judge;
 use super::super::{configuration, exit, printable, say, talk};
 use super::args::DiffArgs;
 use super::recorded::Recorded;
 use super::{counted, judge_by, show};
+use crate::daemon::Judge;
 use crate::matcher::{Grant, Rules};
-use crate::policy::Pattern;
+use crate::policy::{Accepted, Pattern};
 
 /// Patterns that are named where a wildcard is replaced by some of its names.
 const PARTS_MAX: usize = 3;
@@ -50,12 +51,13 @@ pub(super) fn diff(args: &DiffArgs, color: clap::ColorChoice) -> Result<u8, u8> 
 struct Side {
     file: String,
     judge: Judge,
+    accepted: Arc<Accepted>,
     /// Every pattern in force, from its last label to its first, sorted: those below a name stand together.
     reversed: Vec<String>,
 }
 
 impl Side {
-    fn of(file: String, judge: Judge) -> Self {
+    fn of(file: String, (judge, accepted): (Judge, Arc<Accepted>)) -> Self {
         let texts = judge.rules.patterns();
         let texts = texts.filter_map(|(rule, _)| judge.rules.pattern(rule));
         let mut reversed: Vec<String> = texts.map(|it| reversed(&it)).collect();
@@ -63,6 +65,7 @@ impl Side {
         Self {
             file,
             judge,
+            accepted,
             reversed,
         }
     }
@@ -72,7 +75,7 @@ impl Side {
     }
 
     fn patterns(&self) -> impl Iterator<Item = Pattern> + '_ {
-        self.judge.accepted.policy.allowed_hostnames.iter()
+        self.accepted.policy.allowed_hostnames.iter()
     }
 
     /// What a pattern of the other side comes to here.
@@ -188,7 +191,7 @@ fn missing(here: &Side, there: &Side) -> Vec<Fate> {
 }
 
 fn flags(old: &Side, new: &Side) -> Vec<Flag> {
-    let [before, after] = [old, new].map(|it| show::flags(&it.judge.accepted.policy));
+    let [before, after] = [old, new].map(|it| show::flags(&it.accepted.policy));
     let both = before.into_iter().zip(after);
     let changed = both.filter(|((_, was), (_, is))| was != is);
     changed
@@ -280,7 +283,7 @@ fn most_first(names: BTreeMap<String, u64>) -> Vec<(String, u64)> {
 fn text(old: &Side, new: &Side, difference: &Difference, replay: Option<&Replay>) -> String {
     let mut text = String::new();
     for (sign, side) in [("---", old), ("+++", new)] {
-        let policy = &side.judge.accepted.policy;
+        let policy = &side.accepted.policy;
         let count = counted(policy.allowed_hostnames.len(), "pattern");
         let named = format!("{}  {} ({})", side.file, policy.name, policy.id);
         let _ = writeln!(text, "{sign} {}, {count}", printable(&named));
@@ -319,7 +322,7 @@ fn fates(text: &mut String, sign: &str, all: &[Fate]) {
 
 fn json(old: &Side, new: &Side, difference: &Difference, replay: Option<&Replay>) -> Value {
     let side = |it: &Side| {
-        let policy = &it.judge.accepted.policy;
+        let policy = &it.accepted.policy;
         let patterns = policy.allowed_hostnames.len();
         json!({ "file": it.file, "id": policy.id, "name": policy.name, "patterns": patterns })
     };

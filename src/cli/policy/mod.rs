@@ -15,17 +15,18 @@ mod unified;
 mod unused;
 mod wait;
 
-pub(super) use args::{NewArgs, PolicyCommand};
+pub(super) use args::PolicyCommand;
 pub(super) use new::document;
 pub(super) use replace::{Original, create};
 pub(super) use unified::unified;
 
-use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
-use super::exit;
-use super::explain::Judge;
+use super::explain::open;
 use crate::config::Config;
+use crate::daemon::Judge;
+use crate::policy::Accepted;
 
 /// Carries out one of them.
 pub(super) fn run(command: &PolicyCommand, color: clap::ColorChoice) -> u8 {
@@ -42,19 +43,15 @@ pub(super) fn run(command: &PolicyCommand, color: clap::ColorChoice) -> u8 {
     done.unwrap_or_else(|code| code)
 }
 
-/// The judge by the policy of this file, whatever the configuration names.
-fn judge_by(file: &Path, config: &Config, color: clap::ColorChoice) -> Result<Judge, u8> {
+/// The judge by the policy of this file, whatever the configuration names, and what stands in the file.
+fn judge_by(
+    file: &Path,
+    config: &Config,
+    color: clap::ColorChoice,
+) -> Result<(Judge, Arc<Accepted>), u8> {
     let mut config = config.clone();
     config.policy.file = file.to_owned();
-    Judge::open(config, color)
-}
-
-/// The exit code for a file that cannot be read.
-fn unreadable(error: &io::Error) -> u8 {
-    match error.kind() == io::ErrorKind::PermissionDenied {
-        true => exit::FORBIDDEN,
-        false => exit::MISSING,
-    }
+    open(config, color)
 }
 
 /// `1 name`, `2 names`.

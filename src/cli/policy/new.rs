@@ -4,16 +4,15 @@ use std::time::SystemTime;
 
 use serde_json::json;
 
-use super::super::{exit, say, talk_of};
+use super::super::{exit, milliseconds, say, talk_of};
 use super::args::NewArgs;
 use crate::policy::{self, Select};
 
 pub(super) fn new(args: &NewArgs, color: clap::ColorChoice) -> u8 {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    let text = document(args, now_ms);
+    let mut allowed = args.allow.clone();
+    let bundled = args.bundles.patterns().into_iter();
+    allowed.extend(bundled.filter(|it| !args.allow.contains(it)));
+    let text = document(&args.name, &allowed, milliseconds(SystemTime::now()));
     // What we print is what we would take.
     match policy::read("policy.json", text.as_bytes(), &Select::Only) {
         Ok(_) => {
@@ -28,14 +27,14 @@ pub(super) fn new(args: &NewArgs, color: clap::ColorChoice) -> u8 {
 }
 
 /// The fields in the order of the published schema, which is that of a reader's questions.
-pub(in crate::cli) fn document(args: &NewArgs, now_ms: u64) -> String {
+pub(in crate::cli) fn document(name: &str, allowed: &[String], now_ms: u64) -> String {
     let quoted = |text: &String| json!(text).to_string();
-    let hostnames: Vec<String> = args.allow.iter().map(quoted).collect();
+    let hostnames: Vec<String> = allowed.iter().map(quoted).collect();
     let hostnames = match hostnames.as_slice() {
         [] => String::new(),
         some => format!("\n      {}\n    ", some.join(",\n      ")),
     };
-    let (id, name) = (json!(format!("local_{}", args.name)), json!(args.name));
+    let (id, name) = (json!(format!("local_{name}")), json!(name));
     format!(
         r#"{{
   "id": {id},

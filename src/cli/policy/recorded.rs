@@ -1,25 +1,19 @@
 //! What a query log holds: which names were asked for, how often, and over which time.
 //!
-//! Lines of JSON come in as `docs/querylog.schema.json` has them; counts by name and type go out. A line
-//! that is no record (the last one may be half written) is counted, never fatal by itself.
+//! A log comes in, read as `suggest` reads it; counts by name and type go out.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::{exit, printable, talk};
-use super::{counted, unreadable};
+use super::super::querylog::{Findings, read_log};
+use super::super::{milliseconds, talk};
+use super::counted;
+use crate::answer::{Reason, Ruling};
+use crate::learn::{NAMES_MAX, Observation};
 use crate::wire::{Name, Type};
-
-/// The event that a query leaves.
-const QUERY: &str = "dns.query";
-/// The ruling of those that alone are recorded by default.
-const BLOCKED: &str = "blocked";
 
 /// The queries of a log.
 #[derive(Default)]
@@ -28,81 +22,47 @@ pub(super) struct Recorded {
     pub(super) questions: HashMap<(Name, Type), u64>,
     queries: u64,
     blocked: u64,
-    /// The first and the last of them.
-    span: Option<(SystemTime, SystemTime)>,
-    /// Lines that are no records, and the first of them.
-    strange: u64,
-    strange_first: u64,
-}
-
-/// What is read of a record.
-#[derive(Deserialize)]
-struct Record {
-    ts: String,
-    event: String,
-    verdict: Option<String>,
-    name: Option<String>,
-    r#type: Option<String>,
+    /// The first and the last of them, milliseconds since 1970.
+    span_ms: Option<(u64, u64)>,
+    /// Queries of questions that there was no room for.
+    left_out: u64,
 }
 
 impl Recorded {
     /// Reads a log, or what of it is younger than `since`; the exit code, after it was told why, when it cannot.
     pub(super) fn read(file: &Path, since: Option<SystemTime>) -> Result<Self, u8> {
-        let shown = printable(&file.display().to_string());
-        let unread = |error: io::Error| {
+        let since_ms = since.map_or(0, milliseconds);
+        let (mut recorded, mut findings) = (Self::default(), Findings::default());
+        read_log(file, &mut findings, |it| recorded.add(&it, since_ms))?;
+        findings.talk();
+        if recorded.left_out > 0 {
+            let more = counted(recorded.left_out, "query");
             talk(&format!(
-                "namegate: cannot read the query log {shown}: {error}"
+                "warning: there are too many different names: {more} of later ones were not looked at"
             ));
-            unreadable(&error)
-        };
-        let recorded = Self::from(open(file).map_err(unread)?, since).map_err(unread)?;
-        if recorded.strange > 0 {
-            let count = counted(recorded.strange, "line");
-            let first = recorded.strange_first;
-            talk(&format!(
-                "note: {shown}:{first}: not a record of a query log ({count} in all)"
-            ));
-        }
-        if recorded.strange > 0 && recorded.span.is_none() && since.is_none() {
-            talk(&format!("namegate: {shown} is not a query log"));
-            return Err(exit::BAD_POLICY);
         }
         Ok(recorded)
     }
 
-    fn from(mut log: impl BufRead, since: Option<SystemTime>) -> io::Result<Self> {
-        let mut recorded = Self::default();
-        let mut line = Vec::new();
-        for number in 1.. {
-            line.clear();
-            if log.read_until(b'\n', &mut line)? == 0 {
-                break;
-            }
-            let Some((at, record)) = read(&line) else {
-                if recorded.strange == 0 {
-                    recorded.strange_first = number;
-                }
-                recorded.strange += 1;
-                continue;
-            };
-            if since.is_none_or(|since| at >= since) {
-                recorded.count(at, &record);
-            }
-        }
-        Ok(recorded)
-    }
-
-    fn count(&mut self, at: SystemTime, record: &Record) {
-        let (first, last) = self.span.unwrap_or((at, at));
-        self.span = Some((first.min(at), last.max(at)));
-        let question = record.name.as_ref().zip(record.r#type.as_ref());
-        let question = question.map(|(name, kind)| (name.parse(), kind.parse()));
-        let (QUERY, Some((Ok(name), Ok(kind)))) = (record.event.as_str(), question) else {
+    /// Counts a query that says when, for what and which type.
+    fn add(&mut self, query: &Observation, since_ms: u64) {
+        let Some((at_ms, kind)) = query.first_ms.zip(query.types.first()) else {
             return;
         };
-        *self.questions.entry((name, kind)).or_default() += 1;
+        if at_ms < since_ms {
+            return;
+        }
+        let (first, last) = self.span_ms.unwrap_or((at_ms, at_ms));
+        self.span_ms = Some((first.min(at_ms), last.max(at_ms)));
         self.queries += 1;
-        self.blocked += u64::from(record.verdict.as_deref() == Some(BLOCKED));
+        let ruling = query.reason.map(Reason::ruling);
+        self.blocked += u64::from(ruling == Some(Ruling::Blocked));
+        let question = (query.name, *kind);
+        if self.questions.len() >= NAMES_MAX && !self.questions.contains_key(&question) {
+            self.left_out += 1;
+            return;
+        }
+        *self.questions.entry(question).or_default() += 1;
     }
 
     /// Was everything in it blocked? Then it says nothing about what is needed.
@@ -112,17 +72,17 @@ impl Recorded {
 
     /// When it begins.
     pub(super) fn begins(&self) -> Option<SystemTime> {
-        self.span.map(|(first, _)| first)
+        self.span_ms.map(|(first, _)| at(first))
     }
 
     /// `1204 queries from 2026-01-01T00:00:00Z to 2026-01-02T00:00:00Z (1day)`
     pub(super) fn summary(&self) -> String {
         let queries = counted(self.queries, "query");
-        match self.span {
+        match self.span_ms {
             None => "no queries".to_owned(),
             Some((first, last)) => {
-                let [from, to] = [first, last].map(humantime::format_rfc3339_seconds);
-                let long = in_words(last.duration_since(first).unwrap_or_default());
+                let [from, to] = [first, last].map(|it| humantime::format_rfc3339_seconds(at(it)));
+                let long = in_words(Duration::from_millis(last - first));
                 format!("{queries} from {from} to {to} ({long})")
             }
         }
@@ -130,14 +90,19 @@ impl Recorded {
 
     /// The same for programs.
     pub(super) fn json(&self) -> Value {
-        let at = |at: SystemTime| humantime::format_rfc3339_millis(at).to_string();
+        let at = |ms: u64| humantime::format_rfc3339_millis(at(ms)).to_string();
         json!({
             "queries": self.queries,
-            "from": self.span.map(|(first, _)| at(first)),
-            "to": self.span.map(|(_, last)| at(last)),
+            "from": self.span_ms.map(|(first, _)| at(first)),
+            "to": self.span_ms.map(|(_, last)| at(last)),
             "blocked_only": self.holds_blocked_only(),
         })
     }
+}
+
+/// A time that a record had.
+fn at(ms: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(ms)
 }
 
 /// A length of time to the second.
@@ -145,60 +110,69 @@ pub(super) fn in_words(time: Duration) -> String {
     humantime::format_duration(Duration::from_secs(time.as_secs())).to_string()
 }
 
-fn open(file: &Path) -> io::Result<Box<dyn BufRead>> {
-    if file == Path::new("-") {
-        return Ok(Box::new(BufReader::new(io::stdin())));
-    }
-    Ok(Box::new(BufReader::new(File::open(file)?)))
-}
-
-/// A record and its time.
-fn read(line: &[u8]) -> Option<(SystemTime, Record)> {
-    let record: Record = serde_json::from_slice(line).ok()?;
-    let at = humantime::parse_rfc3339(&record.ts).ok()?;
-    Some((at, record))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::learn::read_line;
 
-    fn line(ts: &str, verdict: &str, name: &str) -> String {
-        format!(
-            "{{\"v\":1,\"ts\":\"{ts}\",\"event\":\"dns.query\",\"verdict\":\"{verdict}\",\"name\":{name},\"type\":\"A\",\"more\":[]}}\n"
-        )
+    /// What is recorded of these: time, verdict's reason and name.
+    fn recorded(queries: &[(&str, &str, &str)], since: Option<SystemTime>) -> Recorded {
+        let mut recorded = Recorded::default();
+        for (ts, reason, name) in queries {
+            let line = format!(
+                "{{\"ts\":\"{ts}\",\"event\":\"dns.query\",\"reason\":\"{reason}\",\"name\":\"{name}\",\"type\":\"A\"}}"
+            );
+            let query = read_line(line.as_bytes()).expect("a record");
+            recorded.add(&query.expect("a query"), since.map_or(0, milliseconds));
+        }
+        recorded
     }
 
     #[test]
-    fn questions_are_counted_and_the_rest_is_not() {
-        let log = [
-            "{\"v\":1,\"ts\":\"2026-01-01T00:00:00.000Z\",\"event\":\"start\",\"version\":\"0.1.0\"}\n",
-            &line("2026-01-01T00:00:01.000Z", "blocked", "\"a.com\""),
-            &line("2026-01-03T00:00:00.500Z", "allowed", "\"a.com\""),
-            &line("2026-01-03T00:00:00.000Z", "allowed", "\"a\\\\.b.com\""),
-            &line("2026-01-02T00:00:00.000Z", "error", "null"),
-            "{\"v\":1,\"ts\":\"2026-01",
-        ]
-        .concat();
-        let recorded = Recorded::from(log.as_bytes(), None).expect("memory");
-        let count = |name: &str| recorded.questions[&(name.parse().expect(name), Type::A)];
+    fn questions_are_counted() {
+        let log = recorded(
+            &[
+                ("2026-01-01T00:00:00.000Z", "not_listed", "a.com"),
+                ("2026-01-03T00:00:00.500Z", "exact", "a.com"),
+                ("2026-01-03T00:00:00.000Z", "exact", "a\\\\.b.com"),
+            ],
+            None,
+        );
+        let count = |name: &str| log.questions[&(name.parse().expect(name), Type::A)];
         assert_eq!((count("a.com"), count("a\\.b.com")), (2, 1));
-        assert_eq!((recorded.strange, recorded.strange_first), (1, 6));
         assert_eq!(
-            recorded.summary(),
+            log.summary(),
             "3 queries from 2026-01-01T00:00:00Z to 2026-01-03T00:00:00Z (2days)"
         );
-        assert!(!recorded.holds_blocked_only());
+        assert!(!log.holds_blocked_only());
     }
 
     #[test]
     fn what_is_older_does_not_count() {
-        let log = line("2026-01-01T00:00:00.000Z", "allowed", "\"a.com\"")
-            + &line("2026-01-02T00:00:00.000Z", "blocked", "\"b.com\"");
+        let queries = [
+            ("2026-01-01T00:00:00.000Z", "exact", "a.com"),
+            ("2026-01-02T00:00:00.000Z", "not_listed", "b.com"),
+        ];
         let since = humantime::parse_rfc3339("2026-01-02T00:00:00Z").expect("a time");
-        let recorded = Recorded::from(log.as_bytes(), Some(since)).expect("memory");
-        assert_eq!(recorded.questions.len(), 1);
-        assert_eq!(recorded.begins(), Some(since));
-        assert!(recorded.holds_blocked_only());
+        let log = recorded(&queries, Some(since));
+        assert_eq!(log.questions.len(), 1);
+        assert_eq!(log.begins(), Some(since));
+        assert!(log.holds_blocked_only());
+    }
+
+    #[test]
+    fn different_questions_have_an_end() {
+        let mut recorded = Recorded::default();
+        let line =
+            br#"{"ts":"2026-01-01T00:00:00Z","event":"dns.query","name":"a.com","type":"A"}"#;
+        let mut query = read_line(line).expect("a record").expect("a query");
+        for n in 0..NAMES_MAX + 3 {
+            query.name = format!("n{n}.example").parse().expect("a name");
+            recorded.add(&query, 0);
+        }
+        assert_eq!(
+            (recorded.questions.len(), recorded.left_out),
+            (NAMES_MAX, 3)
+        );
     }
 }

@@ -8,24 +8,26 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::super::args::Format;
-use super::super::explain::Judge;
+use super::super::explain::open;
 use super::super::{configuration, exit, say, talk, usage};
 use super::args::UnusedArgs;
 use super::counted;
 use super::recorded::{Recorded, in_words};
 use crate::answer::Reason;
 use crate::config::{Config, Sink};
+use crate::daemon::Judge;
 use crate::matcher::{Grant, Rules};
+use crate::policy::Accepted;
 use crate::wire::Name;
 
 pub(super) fn unused(args: &UnusedArgs, color: clap::ColorChoice) -> Result<u8, u8> {
     let config = configuration(&args.files.flags())?;
     let log = log_of(args, &config)?;
-    let judge = Judge::open(config, color)?;
+    let (judge, accepted) = open(config, color)?;
     let since = args.since.and_then(|it| SystemTime::now().checked_sub(it));
     let recorded = Recorded::read(&log, since)?;
-    warn(&judge, &recorded, since);
-    let usage = Usage::of(&judge, &recorded);
+    warn(&accepted, &recorded, since);
+    let usage = Usage::of(&judge, &accepted, &recorded);
     say(&match args.format {
         Format::Text => usage.text(&recorded),
         Format::Json => format!("{}\n", usage.json(&recorded)),
@@ -46,13 +48,13 @@ fn log_of(args: &UnusedArgs, config: &Config) -> Result<PathBuf, u8> {
 }
 
 /// Says what the log cannot tell.
-fn warn(judge: &Judge, recorded: &Recorded, since: Option<SystemTime>) {
+fn warn(accepted: &Accepted, recorded: &Recorded, since: Option<SystemTime>) {
     if recorded.holds_blocked_only() {
         talk(
             "warning: the log holds blocked queries only, so every pattern seems unused; log.queries = \"all\" records every query",
         );
     }
-    if judge.accepted.policy.allow_all {
+    if accepted.policy.allow_all {
         talk("warning: allow_all is true, so the list has no effect; it is judged as if it had");
     }
     let begins = recorded.begins();
@@ -97,8 +99,7 @@ struct Usage {
 }
 
 impl Usage {
-    fn of(judge: &Judge, recorded: &Recorded) -> Self {
-        let accepted = &judge.accepted;
+    fn of(judge: &Judge, accepted: &Accepted, recorded: &Recorded) -> Self {
         let patterns = || accepted.policy.allowed_hostnames.iter();
         let rules = Rules::builder().grant(Grant::Listed, patterns()).build();
         let mut usage = Self::default();

@@ -57,7 +57,7 @@ impl Road {
             (Topic::Nothing, _) => Rcode::NXDOMAIN,
             (_, Type::TXT) => return self.wait(visit, Errand::Look, out),
             (_, Type::ANY) => {
-                self.write_any(visit, out);
+                self.write_any(visit, None, out);
                 return self.explained(visit, Rcode::NOERROR);
             }
             (Topic::Policy | Topic::Usage | Topic::Name(_) | Topic::Last, _) => Rcode::NOERROR,
@@ -114,6 +114,7 @@ impl Road {
             generation: live.generation,
             sha256: &sha256,
             allows_all: live.rules.allows_all(),
+            is_audited: self.audit.is_on(),
             contact: &self.manners.contact,
         };
         match topic {
