@@ -59,3 +59,13 @@ fn verdicts_keep_their_promises() {
 fn upstream_answers_keep_their_promises() {
     replay("upstream_answer", bodies::upstream_answer);
 }
+
+#[test]
+fn configurations_keep_their_promises() {
+    replay("config", bodies::config);
+}
+
+#[test]
+fn zones_keep_their_promises() {
+    replay("zone", bodies::zone);
+}

@@ -174,8 +174,8 @@ fn every_dependency_comes_from_the_registry_and_says_why() {
 }
 
 #[test]
-fn conformance_rows_name_live_tests() {
-    let text = read("docs/CONFORMANCE.md");
+fn rows_of_conformance_and_proof_name_live_tests() {
+    let text = read("docs/CONFORMANCE.md") + &read("docs/PROOF.md");
     let tests: String = sources("tests")
         .iter()
         .chain(&sources("src"))

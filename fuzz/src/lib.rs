@@ -8,12 +8,14 @@
 // The resolver's tests take this file in as a module.
 #![allow(missing_docs, unreachable_pub, clippy::panic, clippy::print_stderr)]
 
+mod files;
 mod message;
 pub mod model;
 mod upstream;
 
+pub use files::{config, zone};
 pub use message::message;
-pub use upstream::upstream_answer;
+pub use upstream::{Fact, leads_inside, off_the_chain, upstream_answer};
 
 use namegate::config::Config;
 use namegate::daemon::{Grants, compile};

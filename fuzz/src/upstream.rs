@@ -21,7 +21,7 @@ const CAPS: Caps = Caps {
 };
 
 /// A record: whose, of which type, with which data.
-type Fact = (Name, Type, Vec<u8>);
+pub type Fact = (Name, Type, Vec<u8>);
 
 /// A reply to the question it repeats. Its id says whether signatures are wanted.
 pub fn upstream_answer(input: &[u8]) {
@@ -48,6 +48,12 @@ pub fn upstream_answer(input: &[u8]) {
     let finding = trail.finish();
     let query = question(&name, kind, dnssec_ok);
     let said = send(&query, &finding, &finding.said);
+    let answers = &said[..usize::from(finding.said.counts()[0])];
+    let stranger = off_the_chain(&name, answers);
+    assert!(
+        stranger.is_none(),
+        "{stranger:?} is nobody's who was asked for"
+    );
     for fact in &said {
         let made = fact.1 == Type::CNAME;
         assert!(made || facts.contains(fact), "{fact:?} is invented");
@@ -62,6 +68,32 @@ pub fn upstream_answer(input: &[u8]) {
             "{fact:?} is private"
         );
     }
+}
+
+/// The first of the answers whose owner is neither the name that was asked for, nor what its aliases lead to, nor a
+/// DNAME above one of these.
+pub fn off_the_chain<'a>(asked: &Name, answers: &'a [Fact]) -> Option<&'a Fact> {
+    let mut chain = vec![*asked];
+    let alias_of = |name: &Name| {
+        let alias = answers
+            .iter()
+            .find(|it| it.0 == *name && it.1 == Type::CNAME)?;
+        Name::of_octets(&alias.2)
+    };
+    while let Some(next) = alias_of(&chain[chain.len() - 1]).filter(|it| !chain.contains(it)) {
+        chain.push(next);
+    }
+    let signs_dname = |data: &[u8]| data.starts_with(&Type::DNAME.0.to_be_bytes());
+    let is_above = |owner: &Name| {
+        chain
+            .iter()
+            .any(|it| it != owner && it.is_at_or_below(owner))
+    };
+    answers.iter().find(|(owner, kind, data)| {
+        let is_dname = *kind == Type::DNAME || *kind == Type::RRSIG && signs_dname(data);
+        let may_stand = chain.contains(owner) || is_dname && is_above(owner);
+        !may_stand
+    })
 }
 
 fn guarded(finding: &Finding) -> Option<&Sections> {
@@ -136,7 +168,7 @@ fn heard(read: &Message<'_>, counts: [u16; 3]) -> Vec<Fact> {
 }
 
 /// Holds this record an address of a network that is not the internet? Said without the guard's own table.
-fn leads_inside((_, kind, data): &Fact) -> bool {
+pub fn leads_inside((_, kind, data): &Fact) -> bool {
     match *kind {
         Type::A => inside_4(data),
         Type::AAAA => inside_6(data),

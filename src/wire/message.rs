@@ -159,7 +159,7 @@ impl<'a> Message<'a> {
         self.opt.is_some()
     }
 
-    /// The first extended error (RFC 8914); one that is cut off is none.
+    /// The first extended error (RFC 8914); one that is cut off is none. A text that is not what it should be is left out.
     pub fn ede(&self) -> Option<Ede<'a>> {
         let mut options = &self.octets[self.opt.as_ref()?.data.clone()];
         loop {
@@ -168,7 +168,7 @@ impl<'a> Message<'a> {
             if code == OPTION_EDE {
                 return Some(Ede {
                     code: u16_at(value, 0)?,
-                    text: &value[2..],
+                    text: line_of_text(&value[2..]),
                 });
             }
             options = &options[4 + len..];
@@ -187,6 +187,12 @@ impl<'a> Message<'a> {
             })
             .filter(|record| record.kind != Type::OPT)
     }
+}
+
+/// RFC 8914 §2: the text is UTF-8. It ends on terminals and in logs, so that one with control characters is none.
+fn line_of_text(octets: &[u8]) -> &[u8] {
+    let is_line = str::from_utf8(octets).is_ok_and(|text| !text.contains(char::is_control));
+    if is_line { octets } else { b"" }
 }
 
 fn read_record(octets: &[u8], at: usize) -> Result<(Record<'_>, usize), Malformed> {
@@ -336,5 +342,28 @@ impl<'a> Record<'a> {
             },
         )?;
         Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_extended_error_has_a_line_of_text_or_none() {
+        let check = |text: &[u8], expected: &[u8]| {
+            let len = u8::try_from(text.len() + 2).expect("short");
+            let option = [&[0, 15, 0, len, 0, 22], text].concat();
+            let opt = [&b"\0\0\x29\x04\xD0\0\0\0\0\0"[..], &[len + 4], &option].concat();
+            let octets = [&b"\0\0\x80\x02\0\0\0\0\0\0\0\x01"[..], &opt].concat();
+            let message = Message::read(&octets).expect("its frame holds");
+            let ede = message.ede().expect("it has one");
+            assert_eq!((ede.code, ede.text), (22, expected));
+        };
+        check(b"no zone", b"no zone");
+        check("gr\u{fc}n".as_bytes(), "gr\u{fc}n".as_bytes());
+        check(b"\x1B[2Jgone", b"");
+        check(b"two\nlines", b"");
+        check(b"\xE6", b"");
     }
 }

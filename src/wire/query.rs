@@ -24,6 +24,8 @@ const OPT_FIXED_OCTETS: usize = 10;
 pub(super) const OPTION_NSID: u16 = 3;
 pub(super) const OPTION_COOKIE: u16 = 10;
 pub(super) const OPTION_KEEPALIVE: u16 = 11;
+/// Questions and records of a refused message among which its OPT is looked for: names may be long, and it is refused anyway.
+const LOOKED_AT_MAX: usize = 16;
 
 /// What a client's OPT says that we heed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,18 +94,18 @@ impl<'a> Query<'a> {
     /// Everything that is not exactly one question of opcode QUERY, with at most one OPT behind it.
     #[inline]
     pub fn read(octets: &'a [u8]) -> Result<Self, Unreadable> {
-        let bare = |why| Unreadable {
+        let silent = |why| Unreadable {
             why,
             question_end: HEADER_OCTETS,
             edns: None,
         };
         let Some(header) = octets.get(..HEADER_OCTETS) else {
-            return Err(bare(Malformed::TooShort));
+            return Err(silent(Malformed::TooShort));
         };
         let word = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
         let flags = word(2);
         if flags & RESPONSE != 0 {
-            return Err(bare(Malformed::IsResponse));
+            return Err(silent(Malformed::IsResponse));
         }
         let counts = [word(6), word(8), word(10)];
         let question = match word(4) {
@@ -112,36 +114,33 @@ impl<'a> Query<'a> {
             _ => Err(Malformed::ManyQuestions),
         };
         let question_end = question.as_ref().map_or(HEADER_OCTETS, |it| it.end);
-        if flags & OPCODE != 0 || word(4) == 0 {
-            // RFC 6891 §7: a reply holds an OPT whenever the query did, also one that says no.
+        // RFC 6891 §6.1.1 and §7: a reply holds an OPT whenever the query did, also one that says no.
+        let refused = |why, edns: Option<Edns>| Unreadable {
+            why,
+            question_end,
+            edns: edns.or_else(|| opt_among(octets, word(4), counts)),
+        };
+        if flags & OPCODE != 0 {
+            return Err(refused(Malformed::OtherOpcode, None));
+        }
+        if word(4) == 0 {
             let mut edns = None;
             let read = read_records(octets, question_end, counts, &mut edns);
             let has_cookie = edns.is_some_and(|it: Edns| it.wants.cookie.is_some());
-            let why = if flags & OPCODE != 0 {
-                Malformed::OtherOpcode
-            } else if read.is_ok() && has_cookie {
-                Malformed::CookieAlone
-            } else {
-                Malformed::NoQuestion
+            let why = match read.is_ok() && has_cookie {
+                true => Malformed::CookieAlone,
+                false => Malformed::NoQuestion,
             };
-            return Err(Unreadable {
-                why,
-                question_end,
-                edns,
-            });
+            return Err(refused(why, edns));
         }
-        let question = question.map_err(bare)?;
+        let question = question.map_err(|why| refused(why, None))?;
         let mut edns = None;
         let read = if counts == [0, 0, 0] && question_end == octets.len() {
             Ok(())
         } else {
             read_records(octets, question_end, counts, &mut edns)
         };
-        let unreadable = |why| Unreadable {
-            why,
-            question_end,
-            edns,
-        };
+        let unreadable = |why| refused(why, edns);
         match (read, question.kind) {
             // RFC 1995 §3: an IXFR carries the SOA it has in its authority section.
             (_, Type::AXFR | Type::IXFR) => return Err(unreadable(Malformed::Transfer)),
@@ -302,15 +301,9 @@ fn read_records(
         if !owner.is_root() {
             return Err(Malformed::BadOpt);
         }
-        let payload = u16_at(octets, fixed + 2).ok_or(Malformed::Truncated)?;
         version = octets[fixed + 5];
-        let flags = u16_at(octets, fixed + 6).ok_or(Malformed::Truncated)?;
         // RFC 6891 §7: the OPT is heard already, for the refusal of its options holds one too.
-        let heard = edns.insert(Edns {
-            payload: payload.max(PLAIN_UDP_OCTETS),
-            dnssec_ok: flags & DNSSEC_OK != 0,
-            wants: Wants::default(),
-        });
+        let heard = edns.insert(read_opt(octets, fixed).ok_or(Malformed::Truncated)?);
         // What they are in another version, we do not know.
         if version == 0 {
             read_options(data, &mut heard.wants)?;
@@ -324,6 +317,45 @@ fn read_records(
         0 => Ok(()),
         _ => Err(Malformed::OtherEdnsVersion),
     }
+}
+
+/// What the OPT says whose fixed part begins there.
+fn read_opt(octets: &[u8], fixed: usize) -> Option<Edns> {
+    let (payload, flags) = (u16_at(octets, fixed + 2)?, u16_at(octets, fixed + 6)?);
+    Some(Edns {
+        payload: payload.max(PLAIN_UDP_OCTETS),
+        dnssec_ok: flags & DNSSEC_OK != 0,
+        wants: Wants::default(),
+    })
+}
+
+/// The OPT of a message that was refused before it was come to: behind a second question, or a record that should not be there.
+#[cold]
+fn opt_among(octets: &[u8], questions: u16, counts: [u16; 3]) -> Option<Edns> {
+    let [answers, authorities, additionals] = counts.map(usize::from);
+    let questions = usize::from(questions);
+    let additional_at = questions + answers + authorities;
+    let mut at = HEADER_OCTETS;
+    for place in 0..(additional_at + additionals).min(LOOKED_AT_MAX) {
+        let fixed = Name::end(octets, at).ok()?;
+        if place < questions {
+            at = fixed + 4;
+            continue;
+        }
+        let data_at = fixed + OPT_FIXED_OCTETS;
+        let end = data_at + usize::from(u16_at(octets, fixed + 8)?);
+        let is_opt = u16_at(octets, fixed)? == Type::OPT.0 && octets[at] == 0;
+        if place >= additional_at && is_opt && end <= octets.len() {
+            let mut edns = read_opt(octets, fixed)?;
+            if octets[fixed + 5] == 0 {
+                // Of options that are broken those in front are heard.
+                let _ = read_options(&octets[data_at..end], &mut edns.wants);
+            }
+            return Some(edns);
+        }
+        at = end;
+    }
+    None
 }
 
 /// Hears the options; their lengths have to add up to the OPT's (RFC 6891 §6.1.2).
@@ -482,6 +514,12 @@ mod tests {
         check(b"\0\0\x29\x10\0\0\x01\0\0\0\x03abc", 1, OtherEdnsVersion);
         check(&[newer, newer].concat(), 2, ManyOpts);
         check(&[newer, b"x"].concat(), 1, TrailingOctets);
+        let stray: &[u8] = b"\xC0\x0C\0\x01\0\x01\0\0\0\0\0\0";
+        check(&[stray, newer].concat(), 2, StrayRecord);
+        let many = [&stray.repeat(LOOKED_AT_MAX), newer].concat();
+        let octets = message(0, [1, 0, 0, 17], &[GITHUB, &many]);
+        let bad = Query::read(&octets).expect_err("malformed");
+        assert!(bad.edns.is_none(), "it is looked for within bounds");
     }
 
     /// A question with these options; or, without `question`, a message that has none.

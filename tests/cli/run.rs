@@ -307,8 +307,15 @@ fn a_port_that_is_taken_ends_it_with_the_owner_and_three_remedies() {
 #[test]
 fn the_owner_of_a_port_is_named_with_its_id() {
     let room = Room::new();
-    let held = UdpSocket::bind("127.0.0.1:0").expect("a port");
-    let address = held.local_addr().expect("bound").to_string();
+    // Over both transports, so that no connection of somebody else's is what stands in the way.
+    let both = || {
+        let over_tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = over_tcp.local_addr().expect("bound");
+        Some((address, over_tcp, UdpSocket::bind(address).ok()?))
+    };
+    let held = std::iter::repeat_with(both).take(20).flatten().next();
+    let (address, _over_tcp, _over_udp) = held.expect("a port that is free over both");
+    let address = address.to_string();
     let args = [
         "run",
         "--policy",

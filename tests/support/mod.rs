@@ -5,11 +5,11 @@ pub(crate) mod stage;
 
 mod story;
 
-mod client;
+pub(crate) mod client;
 
 mod upstream;
 
-mod text;
+pub(crate) mod text;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

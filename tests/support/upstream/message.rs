@@ -235,6 +235,12 @@ fn forged(asked: &Asked, kind: Stray) -> Vec<u8> {
         Stray::Headless => {
             (reply.question, reply.rcode) = (Vec::new(), Rcode::NXDOMAIN);
         }
+        Stray::Itself | Stray::Forward | Stray::Label => return nonsense(&reply, kind),
+        Stray::Counts => {
+            let mut octets = reply.write();
+            octets[6..8].fill(0xFF);
+            return octets;
+        }
         Stray::Garbage => return [&reply.id[..], &[0xFF; 40]].concat(),
         Stray::Cut => {
             let mut octets = reply.write();
@@ -243,4 +249,21 @@ fn forged(asked: &Asked, kind: Stray) -> Vec<u8> {
         }
     }
     reply.write()
+}
+
+/// A reply whose one record has an owner that is no name.
+#[expect(clippy::wildcard_enum_match_arm, reason = "three of a long list")]
+fn nonsense(reply: &Reply, kind: Stray) -> Vec<u8> {
+    let mut octets = reply.write();
+    let owner_at = 12 + reply.question.len();
+    let [high, low] = u16::try_from(owner_at)
+        .expect("a short question")
+        .to_be_bytes();
+    let owner = match kind {
+        Stray::Forward => [0xC0 | high, low + 2],
+        Stray::Label => [0x41, 0],
+        _ => [0xC0 | high, low],
+    };
+    octets[owner_at..owner_at + 2].copy_from_slice(&owner);
+    octets
 }

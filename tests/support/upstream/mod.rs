@@ -20,7 +20,7 @@ use namegate::wire::{Name, Rcode, Type};
 use tokio::time::{Instant, sleep};
 
 use self::message::{Asked, Reply, strays};
-use self::said::{Record, Saying, What};
+use self::said::{Record, Saying, Trouble, What};
 use super::text;
 
 /// What a server that was asked over UDP sends at most, for our OPT offers as much; without one 512.
@@ -115,6 +115,21 @@ impl Carrier for Upstream {
     }
 }
 
+/// What becomes of a connection before the answer comes on it.
+async fn befall(about: &[What]) -> Result<(), Lost> {
+    use std::io::ErrorKind::{ConnectionReset, UnexpectedEof};
+    for what in about {
+        match what {
+            What::Tcp(Trouble::Silent) => std::future::pending().await,
+            What::Tcp(Trouble::Slow(time)) => sleep(*time).await,
+            What::Tcp(Trouble::Closed) => return Err(Lost::Io(UnexpectedEof.into())),
+            What::Tcp(Trouble::Reset) => return Err(Lost::Io(ConnectionReset.into())),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Does any of it say that?
 fn says(about: &[What], wanted: fn(&What) -> bool) -> bool {
     about.iter().any(wanted)
@@ -130,6 +145,9 @@ impl Upstream {
         }
         if asked.over == Over::Udp && self.loses(asked.server, &asked.name) {
             return std::future::pending().await;
+        }
+        if asked.over == Over::Tcp {
+            befall(&about).await?;
         }
         let mut mismatches = 0;
         for stray in strays(&asked, &about) {

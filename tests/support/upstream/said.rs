@@ -36,6 +36,8 @@ pub(super) enum What {
     Stray(Stray, u32),
     /// Over TCP a wrong message comes in place of the right one.
     TcpStray(Stray),
+    /// Over TCP the connection is made, and then this happens.
+    Tcp(Trouble),
     FoldsCase,
     NoEdns,
     Unreachable,
@@ -59,6 +61,18 @@ pub(super) struct Record {
     pub(super) data: Vec<u8>,
 }
 
+/// What becomes of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Trouble {
+    /// Nothing is said on it.
+    Silent,
+    /// The answer takes this long.
+    Slow(Duration),
+    /// It is closed before the answer is whole.
+    Closed,
+    Reset,
+}
+
 /// The ways in which a datagram can be the wrong one.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Stray {
@@ -71,6 +85,12 @@ pub(super) enum Stray {
     Opcode,
     Cut,
     Headless,
+    /// An owner that is a pointer to itself, one to what comes behind it, and one whose label has a void type.
+    Itself,
+    Forward,
+    Label,
+    /// 65,535 answers are promised.
+    Counts,
 }
 
 impl Saying {
@@ -100,10 +120,32 @@ pub(super) fn read(line: &str) -> Vec<Saying> {
             .parse()
             .unwrap_or_else(|error| panic!("{owner}: {error}"))
     });
+    if let Some(links) = said.trim().strip_prefix("chain ") {
+        let links = links.trim().parse().expect("how many links");
+        return chain(server, owner, links);
+    }
     whats(owner, said.trim())
         .into_iter()
         .map(|what| Saying { server, name, what })
         .collect()
+}
+
+/// So many aliases, from the owner on, and an address behind them.
+fn chain(server: Option<IpAddr>, owner: &str, links: usize) -> Vec<Saying> {
+    let name = |at: usize| match at {
+        0 => owner.to_owned(),
+        _ => format!("n{at}.{owner}"),
+    };
+    let said = |at: usize| match at == links {
+        true => "60 A 203.0.113.1".to_owned(),
+        false => format!("60 CNAME {}", name(at + 1)),
+    };
+    let saying = |at: usize| Saying {
+        server,
+        name: Some(name(at).parse().expect("a name")),
+        what: What::Record(record(&name(at), &said(at))),
+    };
+    (0..=links).map(saying).collect()
 }
 
 /// What the words behind a name say: a record, or one trait after another.
@@ -112,9 +154,13 @@ fn whats(owner: &str, said: &str) -> Vec<What> {
         return vec![What::Record(record(owner, said))];
     }
     if let Some(count) = said.strip_prefix("big ") {
-        let count = count.trim().parse().expect("how many addresses, up to 255");
+        let count: u16 = count.trim().parse().expect("how many addresses");
+        let address = |host: u16| {
+            let [net, host] = host.to_be_bytes();
+            format!("60 A 203.0.{}.{host}", 113 + net)
+        };
         return (0..count)
-            .map(|host: u8| What::Record(record(owner, &format!("60 A 203.0.113.{host}"))))
+            .map(|host| What::Record(record(owner, &address(host))))
             .collect();
     }
     if let Some(rest) = said.strip_prefix("beside ") {
@@ -157,6 +203,12 @@ fn traits(said: &str) -> Vec<What> {
             "truncated" => What::Truncated,
             "stray" => What::Stray(stray(next()), number(next())),
             "tcp-stray" => What::TcpStray(stray(next())),
+            "tcp-silent" => What::Tcp(Trouble::Silent),
+            "tcp-slow" => What::Tcp(Trouble::Slow(
+                humantime::parse_duration(next()).expect("a time behind tcp-slow"),
+            )),
+            "tcp-closed" => What::Tcp(Trouble::Closed),
+            "tcp-reset" => What::Tcp(Trouble::Reset),
             "folds-case" => What::FoldsCase,
             "no-edns" => What::NoEdns,
             "unreachable" => What::Unreachable,
@@ -189,6 +241,10 @@ fn stray(word: &str) -> Stray {
         "opcode" => Stray::Opcode,
         "cut" => Stray::Cut,
         "headless" => Stray::Headless,
+        "itself" => Stray::Itself,
+        "forward" => Stray::Forward,
+        "label" => Stray::Label,
+        "counts" => Stray::Counts,
         other => panic!("no stray is a {other:?}"),
     }
 }
