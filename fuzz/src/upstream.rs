@@ -132,7 +132,7 @@ fn send(question: &[u8], finding: &Finding, sections: &Sections) -> Vec<Fact> {
     };
     let ede = finding
         .ede
-        .as_ref()
+        .as_deref()
         .map(|(code, text)| namegate::wire::Ede { code: *code, text });
     let mut out = Vec::new();
     let limit = query.udp_limit(1232);

@@ -8,9 +8,10 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::slice::from_ref;
 
 use crate::wire::{
-    Malformed, Message, Name, Rcode, Record, Section, Sections, SectionsBuilder, Type,
+    Malformed, Message, Name, Rcode, Record, Section, Sections, SectionsBuilder, Type, block_octets,
 };
 
 /// Links from the question to its records (SPEC 6).
@@ -21,7 +22,7 @@ pub const LINKS_MAX: usize = 8;
 const PROOFS_MAX: usize = 8;
 
 /// An answer, ready to be kept and sent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Finding {
     /// The code of the last name in the chain (RFC 6604 §3).
     pub rcode: Rcode,
@@ -31,12 +32,15 @@ pub struct Finding {
     pub said: Sections,
     /// The same for those who may not see private addresses.
     pub guarded: Guarded,
-    /// Upstream's extended error: code and text.
-    pub ede: Option<(u16, Box<[u8]>)>,
+    /// Upstream's extended error: code and text. Few answers have one, so it lies elsewhere.
+    pub ede: Option<Box<Told>>,
 }
 
+/// An extended error (RFC 8914): code and text.
+pub type Told = (u16, Box<[u8]>);
+
 /// What the guard made of an answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Guarded {
     /// There was nothing to remove.
     Same,
@@ -54,18 +58,20 @@ impl Finding {
             authentic: false,
             said: Sections::default(),
             guarded: Guarded::Same,
-            ede: Some((ede, text.as_bytes().into())),
+            ede: Some(Box::new((ede, text.as_bytes().into()))),
         }
     }
 
-    /// Octets of memory.
+    /// Octets of memory this holds beside itself.
     pub fn footprint(&self) -> usize {
         let guarded = match &self.guarded {
             Guarded::Same | Guarded::Emptied => 0,
-            Guarded::Reduced(sections) => sections.footprint(),
+            Guarded::Reduced(it) => block_octets(size_of::<Sections>()) + it.footprint(),
         };
-        let ede = self.ede.as_ref().map_or(0, |(_, text)| text.len());
-        size_of::<Self>() + self.said.footprint() + guarded + ede
+        let ede = self.ede.as_deref().map_or(0, |(_, text)| {
+            block_octets(size_of::<Told>()) + block_octets(text.len())
+        });
+        self.said.footprint() + guarded + ede
     }
 }
 
@@ -115,11 +121,13 @@ pub struct Trail {
     kind: Type,
     dnssec_ok: bool,
     caps: Caps,
-    /// Every name passed, the one asked for first; the last is where the trail stands.
-    names: Vec<Name>,
+    /// The name the trail stands at.
+    here: Name,
+    /// Every name passed before, the one asked for first.
+    passed: Vec<Name>,
     rcode: Rcode,
     authentic: bool,
-    ede: Option<(u16, Box<[u8]>)>,
+    ede: Option<Box<Told>>,
     /// The smallest TTL of what was kept.
     ttl_s: u32,
     is_negative: bool,
@@ -137,7 +145,8 @@ impl Trail {
             kind,
             dnssec_ok,
             caps,
-            names: vec![name],
+            here: name,
+            passed: Vec::new(),
             rcode: Rcode::NOERROR,
             authentic: true,
             ede: None,
@@ -149,11 +158,6 @@ impl Trail {
         }
     }
 
-    /// The name the trail stands at.
-    fn here(&self) -> Name {
-        self.names[self.names.len() - 1]
-    }
-
     /// Takes a reply to the question for the name the trail stands at.
     ///
     /// # Errors
@@ -162,30 +166,30 @@ impl Trail {
         self.authentic &= message.is_authentic();
         self.rcode = message.rcode();
         if let Some(ede) = message.ede() {
-            self.ede = Some((ede.code, ede.text.into()));
+            self.ede = Some(Box::new((ede.code, ede.text.into())));
         }
-        let set_out = self.names.len();
+        let set_out = self.passed.len();
         loop {
-            if self.keep_set(message, self.here(), self.kind)? > 0 {
+            if self.keep_set(message, self.here, self.kind)? > 0 {
                 return Ok(Step::Done);
             }
             let Some(target) = self.keep_link(message)? else {
                 break;
             };
-            if self.names.contains(&target) {
+            if target == self.here || self.passed.contains(&target) {
                 return Err(Astray::Loop);
             }
-            if self.names.len() > LINKS_MAX {
+            if self.passed.len() >= LINKS_MAX {
                 return Err(Astray::TooLong);
             }
-            self.names.push(target);
+            self.passed.push(std::mem::replace(&mut self.here, target));
         }
-        let went_on = self.names.len() > set_out;
+        let went_on = self.passed.len() > set_out;
         self.is_negative = true;
         let denied = self.keep_denial(message)?;
         if !denied && went_on && self.rcode == Rcode::NOERROR {
             self.is_negative = false;
-            return Ok(Step::Ask(self.here()));
+            return Ok(Step::Ask(self.here));
         }
         if !denied {
             // RFC 2308 §5: what nobody bounds is not kept.
@@ -196,7 +200,7 @@ impl Trail {
 
     /// Keeps the link that leads on from here, if there is one. Returns where it leads.
     fn keep_link(&mut self, message: &Message<'_>) -> Result<Option<Name>, Astray> {
-        let here = self.here();
+        let here = self.here;
         let is_dname = |record: &Record<'_>| {
             record.kind == Type::DNAME
                 && !record.is_of(&here)
@@ -210,7 +214,7 @@ impl Trail {
         if let Some(cname) =
             answers(message).find(|record| record.kind == Type::CNAME && record.is_of(&here))
         {
-            self.keep(Section::Answer, &[&cname], cname.ttl_s)?;
+            self.keep(Section::Answer, from_ref(&cname), cname.ttl_s)?;
             self.keep_signatures(message, Section::Answer, here, Type::CNAME)?;
             return Ok(Some(cname.target()?));
         }
@@ -232,18 +236,25 @@ impl Trail {
         kind: Type,
     ) -> Result<usize, Astray> {
         let of_set = |record: &Record<'_>| record.kind == kind && record.is_of(&owner);
-        let mut set: Vec<Record<'_>> = answers(message).filter(of_set).collect();
-        if set.len() > 1 {
-            set = without_doubles(set)?;
-        }
-        // RFC 2181 §5.2: the TTLs of a set are the same; where they are not, the least counts.
-        let Some(ttl_s) = set.iter().map(|record| record.ttl_s).min() else {
+        let mut found = answers(message).filter(of_set);
+        let Some(first) = found.next() else {
             return Ok(0);
         };
+        // Most sets have one record, and need no list.
+        let several = match found.next() {
+            None => Vec::new(),
+            Some(second) => without_doubles([first.clone(), second].into_iter().chain(found))?,
+        };
+        let set = match several.as_slice() {
+            [] => from_ref(&first),
+            several => several,
+        };
+        // RFC 2181 §5.2: the TTLs of a set are the same; where they are not, the least counts.
+        let ttl_s = set.iter().map(|it| it.ttl_s).min().unwrap_or(first.ttl_s);
         if kind == self.kind {
-            return self.keep_wanted(message, &owner, &set, ttl_s);
+            return self.keep_wanted(message, &owner, set, ttl_s);
         }
-        self.keep(Section::Answer, &set.iter().collect::<Vec<_>>(), ttl_s)?;
+        self.keep(Section::Answer, set, ttl_s)?;
         self.keep_signatures(message, Section::Answer, owner, kind)?;
         Ok(set.len())
     }
@@ -294,7 +305,7 @@ impl Trail {
 
     /// Keeps the SOA that bounds a denial (RFC 2308 §3, §5) and, for those who validate, its proof. False: there is none.
     fn keep_denial(&mut self, message: &Message<'_>) -> Result<bool, Astray> {
-        let here = self.here();
+        let here = self.here;
         let is_soa = |record: &Record<'_>| {
             record.kind == Type::SOA
                 && here.is_at_or_below(&record.owner())
@@ -305,12 +316,12 @@ impl Trail {
         };
         let minimum_s = soa.soa_minimum_s().ok_or(Malformed::BadData)?;
         let ttl_s = soa.ttl_s.min(minimum_s).min(self.caps.negative_s);
-        self.keep(Section::Authority, &[&soa], ttl_s)?;
+        self.keep(Section::Authority, from_ref(&soa), ttl_s)?;
         self.keep_signatures(message, Section::Authority, soa.owner(), Type::SOA)?;
         if self.dnssec_ok {
             let is_proof = |it: &Record<'_>| matches!(it.kind, Type::NSEC | Type::NSEC3);
             for proof in authorities(message).filter(is_proof).take(PROOFS_MAX) {
-                self.keep(Section::Authority, &[&proof], proof.ttl_s.min(ttl_s))?;
+                self.keep(Section::Authority, from_ref(&proof), proof.ttl_s.min(ttl_s))?;
                 self.keep_signatures(message, Section::Authority, proof.owner(), proof.kind)?;
             }
         }
@@ -326,7 +337,7 @@ impl Trail {
         covered: Type,
     ) -> Result<(), Astray> {
         for signature in self.signatures(message, section, owner, covered) {
-            self.keep(section, &[&signature], signature.ttl_s)?;
+            self.keep(section, from_ref(&signature), signature.ttl_s)?;
         }
         Ok(())
     }
@@ -350,12 +361,7 @@ impl Trail {
         }
     }
 
-    fn keep(
-        &mut self,
-        section: Section,
-        records: &[&Record<'_>],
-        ttl_s: u32,
-    ) -> Result<(), Astray> {
+    fn keep(&mut self, section: Section, records: &[Record<'_>], ttl_s: u32) -> Result<(), Astray> {
         let ttl_s = self.cap(ttl_s);
         for record in records {
             for sections in self.both() {
@@ -404,9 +410,11 @@ impl Trail {
 }
 
 /// A set without the records that stand in it twice (RFC 2181 §5).
-fn without_doubles(set: Vec<Record<'_>>) -> Result<Vec<Record<'_>>, Malformed> {
+fn without_doubles<'m>(
+    set: impl Iterator<Item = Record<'m>>,
+) -> Result<Vec<Record<'m>>, Malformed> {
     let mut seen = HashSet::new();
-    let mut kept = Vec::with_capacity(set.len());
+    let mut kept = Vec::new();
     for record in set {
         if seen.insert(record.spelled()?) {
             kept.push(record);

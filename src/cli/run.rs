@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::args::RunArgs;
 use super::{configuration, exit, fail, talk};
 use crate::config::Config;
-use crate::daemon::{Daemon, Phase, StartError};
+use crate::daemon::{Daemon, Phase, StartError, keep_memory_together};
 use crate::telemetry;
 
 /// Each query on its way to an upstream has a socket; fewer descriptors than this are worth a word.
@@ -45,6 +45,7 @@ fn is_supervised() -> bool {
 
 /// Runs a command that serves, on as many threads as there are processors.
 pub(super) fn on_runtime(serve: impl Future<Output = Result<u8, StartError>>) -> u8 {
+    keep_memory_together();
     let runtime: io::Result<Runtime> = Builder::new_multi_thread().enable_all().build();
     let served = match runtime {
         Ok(runtime) => runtime.block_on(serve),

@@ -117,7 +117,7 @@ fn read(
     };
     let octets = super::said::query(&opinion.name, opinion.kind);
     let query = Query::read(&octets).expect("our own query is well-formed");
-    let ede = match (removed, &finding.ede) {
+    let ede = match (removed, finding.ede.as_deref()) {
         (true, _) => Some(Ede {
             code: Ede::BLOCKED,
             text: b"private address removed",
@@ -333,10 +333,11 @@ fn glimpse_text(it: &Glimpse) -> String {
         Some(left_s) => format!("good for {left_s} s"),
         None => "past its time, for when upstream fails".to_owned(),
     };
-    format!(
-        "{what}, {} s old, {state}, used {} times",
-        it.age_s, it.hits
-    )
+    let used = match it.hits {
+        u8::MAX => "255 times or more".to_owned(),
+        hits => format!("{hits} times"),
+    };
+    format!("{what}, {} s old, {state}, used {used}", it.age_s)
 }
 
 fn kind_word(kind: Kind) -> &'static str {

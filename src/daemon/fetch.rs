@@ -8,7 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::flight::Flights;
 use crate::answer::Reason;
-use crate::answer::cache::{Cache, Entry, Footprint, Found, Kind, Lease};
+use crate::answer::cache::{Cache, Entry, Footprint, Kind, Lease};
 use crate::answer::guard::{Astray, Caps, Finding, Step, Trail};
 use crate::answer::special::Special;
 use crate::answer::upstream::{Failure, Upstreams};
@@ -23,6 +23,7 @@ const STALE_PATIENCE: Duration = Duration::from_millis(1800);
 const FAILURE_TIME: Duration = Duration::from_secs(5);
 
 /// What is known about a question.
+#[derive(Clone)]
 pub struct Known {
     pub(super) finding: Finding,
     /// Why nothing is.
@@ -98,7 +99,7 @@ impl Fetcher {
             .spawn(async move { fetcher.fetch(&its_own).await });
         match tokio::time::timeout(STALE_PATIENCE, fetched).await {
             Ok(Ok(entry)) if entry.value().failed.is_none() => entry,
-            Ok(_) | Err(_) => self.hold(asked, &stale, now()),
+            Ok(_) | Err(_) => self.hold(&stale, now()),
         }
     }
 
@@ -112,13 +113,8 @@ impl Fetcher {
     }
 
     /// Keeps an overdue answer in use until upstream may be asked again.
-    pub(super) fn hold(
-        &self,
-        asked: &Asked,
-        overdue: &Entry<Known>,
-        now: Instant,
-    ) -> Arc<Entry<Known>> {
-        self.tools.cache.hold(asked, overdue, FAILURE_TIME, now)
+    pub(super) fn hold(&self, overdue: &Entry<Known>, now: Instant) -> Arc<Entry<Known>> {
+        self.tools.cache.hold(overdue, FAILURE_TIME, now)
     }
 
     /// Asks upstream, together with everybody who asks the same.
@@ -170,11 +166,11 @@ impl Tools {
 
     /// A failure does not take the place of what was known.
     fn make_do(&self, asked: &Asked, failed: &Failure, now: Instant) -> Arc<Entry<Known>> {
-        match self.cache.find(asked, now) {
-            Found::Stale(entry) => self.cache.hold(asked, &entry, FAILURE_TIME, now),
+        match self.cache.standing(asked, now) {
+            Some(entry) if !entry.is_fresh(now) => self.cache.hold(&entry, FAILURE_TIME, now),
             // A refresh that failed leaves what is still good.
-            Found::Fresh { entry, .. } if entry.value().failed.is_none() => entry,
-            Found::Fresh { .. } | Found::Nothing => {
+            Some(entry) if entry.value().failed.is_none() => entry,
+            Some(_) | None => {
                 let lease = Lease {
                     kind: Kind::Failure,
                     fresh: FAILURE_TIME,
@@ -254,7 +250,7 @@ fn failure(failure: &Failure) -> Known {
             ..
         } => {
             let finding = Finding {
-                ede: Some((*code, text.clone())),
+                ede: Some(Box::new((*code, text.clone()))),
                 ..Finding::failure(Ede::OTHER, "")
             };
             (Reason::UpstreamServfail, finding)
@@ -268,5 +264,16 @@ fn failure(failure: &Failure) -> Known {
     Known {
         finding,
         failed: Some(reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There are tens of thousands of them: whoever adds a field sees here what it costs.
+    #[test]
+    fn an_entry_is_small() {
+        assert_eq!(size_of::<Entry<Known>>(), 120);
     }
 }

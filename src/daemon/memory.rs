@@ -1,23 +1,38 @@
-//! Memory that a large policy took on its way, given back.
+//! How the C library is to go about memory, told before there is anything in it.
+//!
+//! Left alone, it gives each thread a part of the heap of its own, and what one thread frees there is no use to another: a
+//! cache of 64 MiB that one worker has filled grows to 100 when the others fill it anew. Large blocks it takes from the
+//! kernel one by one at first, and then, to save calls, out of those parts too, where the tables of a large policy leave
+//! holes that nothing else fills.
 
-/// Patterns from which on it is worth the call: fewer leave less than a megabyte behind.
-const LARGE: usize = 10_000;
+/// Blocks from this size on are the kernel's own, and his again when they are freed. No query needs one so large.
+#[cfg(target_env = "gnu")]
+const APART_OCTETS: usize = 256 * 1024;
 
-/// Has the C library hand what is free to the system, if a policy of so many patterns is large. Reading and compiling one
-/// leaves tens of megabytes free in each thread's part of the heap, which it would keep for ever.
-pub(super) fn give_back_after(patterns: usize) {
-    if patterns >= LARGE {
-        give_back();
-    }
+/// Threads that answer from memory do not allocate, and what the others take and give mostly goes through a store that each
+/// has to itself; so many processors can share a part of the heap before they wait for each other.
+#[cfg(target_env = "gnu")]
+const PROCESSORS_A_PART: usize = 8;
+
+/// Keeps memory together. To be called once, before there are further threads.
+#[cfg(target_env = "gnu")]
+pub fn keep_memory_together() {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    tell(
+        nix::libc::M_ARENA_MAX,
+        processors.div_ceil(PROCESSORS_A_PART),
+    );
+    tell(nix::libc::M_MMAP_THRESHOLD, APART_OCTETS);
 }
 
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "a call of the C library that takes no pointer")]
-fn give_back() {
-    // SAFETY: malloc_trim(3) may be called at any time by any thread; it touches nothing that is in use.
-    unsafe { nix::libc::malloc_trim(0) };
+fn tell(what: nix::libc::c_int, value: usize) {
+    let value = nix::libc::c_int::try_from(value).unwrap_or(nix::libc::c_int::MAX);
+    // SAFETY: mallopt(3) may be called at any time by any thread; it changes what is asked for from now on.
+    unsafe { nix::libc::mallopt(what, value) };
 }
 
-/// Other C libraries hand it back by themselves, or not at all.
+/// Other C libraries have no such parts.
 #[cfg(not(target_env = "gnu"))]
-fn give_back() {}
+pub fn keep_memory_together() {}

@@ -350,23 +350,19 @@ impl front::Road for Road {
             return step;
         }
         let asked = query.asked();
-        match self.cache().find(&asked, now) {
-            Found::Fresh { entry, due } => {
-                if due && self.manners.prefetch {
-                    self.refresh(asked);
+        self.cache().find(&asked, now, |found| {
+            let stale = match found {
+                Found::Fresh { entry, due } => {
+                    if due && self.manners.prefetch {
+                        self.refresh(asked);
+                    }
+                    return self.tell(&visit, pass, entry, Desk::Cache, now, out);
                 }
-                self.tell(&visit, pass, &entry, Desk::Cache, now, out)
-            }
-            Found::Stale(entry) => self.wait(
-                &visit,
-                Errand::Upstream {
-                    pass,
-                    stale: Some(entry),
-                },
-                out,
-            ),
-            Found::Nothing => self.wait(&visit, Errand::Upstream { pass, stale: None }, out),
-        }
+                Found::Stale(entry) => Some(entry.clone()),
+                Found::Nothing => None,
+            };
+            self.wait(&visit, Errand::Upstream { pass, stale }, out)
+        })
     }
 
     async fn answer_later(self: &Arc<Self>, pending: Pending) -> Ready {
@@ -699,7 +695,7 @@ impl Road {
                 Age::Seconds(entry.age_s(now)),
                 finding
                     .ede
-                    .as_ref()
+                    .as_deref()
                     .map(|(code, text)| Ede { code: *code, text }),
             ),
         };
@@ -851,7 +847,7 @@ impl Road {
             stale: Some(entry),
         } = errand
         {
-            let held = self.fetcher.hold(&visit.query.asked(), &entry, visit.began);
+            let held = self.fetcher.hold(&entry, visit.began);
             return self.tell(visit, pass, &held, Desk::Cache, visit.began, out);
         }
         let ede = Ede {

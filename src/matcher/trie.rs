@@ -98,6 +98,8 @@ const EVERYTHING: Rule = Rule {
 };
 /// Slots of the smallest table.
 const SLOTS_MIN: usize = 16;
+/// Labels that a builder has in mind; a power of two.
+const RECENT_LABELS: usize = 1024;
 
 /// The compiled rules. Immutable; share them behind an `Arc`.
 ///
@@ -107,7 +109,7 @@ const SLOTS_MIN: usize = 16;
 /// denied name that has a node is an ancestor of an allowed one.
 pub struct Rules {
     nodes: Vec<Node>,
-    /// Each node's label behind its length octet.
+    /// Each node's label behind its length octet; nodes may share one.
     labels: Vec<u8>,
     /// A node's number in the low bits, as many as the table's size has, and above them a tag
     /// of its hash, so that a stranger's slot is seen without looking at his node; 0: empty.
@@ -176,6 +178,7 @@ impl Rules {
                 pairs: Vec::new(),
                 allow_all: false,
             },
+            recent: vec![0; RECENT_LABELS].into(),
         }
     }
 
@@ -420,6 +423,8 @@ impl Rules {
 /// Fills a set of [`Rules`].
 pub struct RulesBuilder {
     rules: Rules,
+    /// Where labels lie that were seen lately, by their hashes; 0, the root's, is nobody's.
+    recent: Box<[u32]>,
 }
 
 impl RulesBuilder {
@@ -510,8 +515,7 @@ impl RulesBuilder {
             self.grow();
         }
         let node = u32::try_from(self.rules.nodes.len()).expect("a policy is at most 64 MiB");
-        let label_at = u32::try_from(self.rules.labels.len()).expect("a policy is at most 64 MiB");
-        self.rules.labels.extend_from_slice(label);
+        let label_at = self.lay_down(label);
         self.rules.nodes.push(Node {
             parent,
             label_at,
@@ -519,6 +523,18 @@ impl RulesBuilder {
         });
         self.place(node);
         node
+    }
+
+    /// Where a label lies: with its equal, if that was seen lately, since `www` stands before many a name.
+    fn lay_down(&mut self, label: &[u8]) -> u32 {
+        let hash = self.rules.hasher.hash_one(label);
+        #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
+        let recent = &mut self.recent[hash as usize % RECENT_LABELS];
+        if !self.rules.labels[*recent as usize..].starts_with(label) {
+            *recent = u32::try_from(self.rules.labels.len()).expect("a policy is at most 64 MiB");
+            self.rules.labels.extend_from_slice(label);
+        }
+        *recent
     }
 
     /// Puts a node into the table.
@@ -709,6 +725,19 @@ mod tests {
             };
             assert_eq!(denial.is_ancestor, expected, "{name}");
         }
+    }
+
+    #[test]
+    fn equal_labels_lie_in_one_place() {
+        let list: Vec<String> = (0..100).map(|i| format!("www.n{i:02}.example")).collect();
+        let list: Vec<&str> = list.iter().map(String::as_str).collect();
+        // A label that is met in between may take the place of `www` in the builder's mind; few do.
+        let (others, www) = (1 + 8 + 100 * 4, 4);
+        let laid_down = rules(&list).labels.len();
+        assert!(
+            (others + www..=others + 10 * www).contains(&laid_down),
+            "{laid_down}"
+        );
     }
 
     #[test]

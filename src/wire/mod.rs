@@ -34,6 +34,17 @@ pub const PLAIN_UDP_OCTETS: u16 = 512;
 /// Octets of a UDP message that cross the internet unfragmented (RFC 9715 §3.1).
 pub const UDP_OCTETS: u16 = 1232;
 
+/// What a block of so many octets takes of the heap: the C library keeps the length in front, gives 16 octets at a time,
+/// and no less than 32. Nothing takes nothing.
+pub const fn block_octets(octets: usize) -> usize {
+    let whole = (octets + 8).next_multiple_of(16);
+    match octets {
+        0 => 0,
+        _ if whole < 32 => 32,
+        _ => whole,
+    }
+}
+
 /// Two octets at `at`, in network order.
 fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes([*octets.get(at)?, *octets.get(at + 1)?]))

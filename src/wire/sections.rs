@@ -10,6 +10,7 @@ use super::malformed::Malformed;
 use super::message::{Record, Section, is_compressible};
 use super::name::Name;
 use super::query::CLASS_IN;
+use super::{block_octets, u16_at};
 
 /// Names that later names may point to: the longest question has 127 labels, the aliases of any usual
 /// answer fewer; a longer answer is only less well compressed.
@@ -17,21 +18,24 @@ const KNOWN_NAMES_MAX: usize = 256;
 /// The furthest a pointer reaches (RFC 1035 §4.1.4).
 const POINTER_MAX: usize = 0x3FFF;
 
-/// Room for the usual answer: a message, the labels in it, the records.
+/// Room for the usual answer: a message, the labels in it.
 const USUAL_OCTETS: usize = 512;
 const USUAL_NAMES: usize = 16;
-const USUAL_RECORDS: usize = 8;
 
 /// The records of a reply behind its question.
+///
+/// One block of memory: where each record's TTL lies among the records, two octets in network order
+/// for each of them, and then the records.
 #[derive(Clone, Debug, Default)]
 pub struct Sections {
-    octets: Box<[u8]>,
+    block: Box<[u8]>,
     counts: [u16; 3],
-    /// Where in `octets` the TTLs lie.
-    ttls: Box<[u16]>,
-    /// The smallest of them, seconds.
-    ttl_min_s: Option<u32>,
+    /// The smallest TTL, seconds; 0 without a record.
+    ttl_min_s: u32,
 }
+
+/// Of each place where a TTL lies.
+const TTL_PLACE_OCTETS: usize = 2;
 
 /// What the TTLs in a reply are to be.
 #[derive(Clone, Copy, Debug)]
@@ -56,12 +60,16 @@ impl Age {
 impl Sections {
     /// Octets behind the question.
     pub fn len(&self) -> usize {
-        self.octets.len()
+        self.block.len() - TTL_PLACE_OCTETS * self.records()
     }
 
     /// Is there no record at all?
     pub fn is_empty(&self) -> bool {
-        self.octets.is_empty()
+        self.block.is_empty()
+    }
+
+    fn records(&self) -> usize {
+        self.counts.iter().copied().map(usize::from).sum()
     }
 
     /// Records in the answer, authority and additional sections.
@@ -72,21 +80,22 @@ impl Sections {
     /// The smallest TTL that a reply with these records carries, seconds; none without a record.
     #[inline]
     pub fn ttl_s(&self, age: Age) -> Option<u32> {
-        self.ttl_min_s.map(|ttl_s| age.of(ttl_s))
+        (!self.is_empty()).then(|| age.of(self.ttl_min_s))
     }
 
-    /// Octets of memory this holds.
+    /// Octets of memory this holds beside itself.
     pub fn footprint(&self) -> usize {
-        self.octets.len() + self.ttls.len() * 2
+        block_octets(self.block.len())
     }
 
     /// Appends the records to a reply.
     #[inline]
     pub(super) fn write(&self, age: Age, out: &mut Vec<u8>) {
         let base = out.len();
-        out.extend_from_slice(&self.octets);
-        for at in &self.ttls {
-            let at = base + usize::from(*at);
+        let (ttls, octets) = self.block.split_at(TTL_PLACE_OCTETS * self.records());
+        out.extend_from_slice(octets);
+        for at in ttls.as_chunks().0 {
+            let at = base + usize::from(u16::from_be_bytes(*at));
             if let Some(ttl) = out[at..].first_chunk_mut::<4>() {
                 *ttl = age.of(u32::from_be_bytes(*ttl)).to_be_bytes();
             }
@@ -101,8 +110,7 @@ pub struct SectionsBuilder {
     message: Vec<u8>,
     question_end: usize,
     counts: [u16; 3],
-    ttls: Vec<u16>,
-    ttl_min_s: Option<u32>,
+    ttl_min_s: u32,
     /// Names that later ones may point to: where they are written, and the octets they have when spelled out.
     known: Vec<(usize, usize)>,
 }
@@ -121,8 +129,7 @@ impl SectionsBuilder {
             question_end: message.len(),
             message,
             counts: [0; 3],
-            ttls: Vec::with_capacity(USUAL_RECORDS),
-            ttl_min_s: None,
+            ttl_min_s: u32::MAX,
             known,
         }
     }
@@ -186,7 +193,6 @@ impl SectionsBuilder {
             self.learn(owner_at, owner);
             self.message.extend_from_slice(&kind.0.to_be_bytes());
             self.message.extend_from_slice(&CLASS_IN.to_be_bytes());
-            let ttl_at = u16::try_from(self.message.len() - self.question_end).ok();
             self.message.extend_from_slice(&ttl_s.to_be_bytes());
             let length_at = self.message.len();
             self.message.extend_from_slice(&[0; 2]);
@@ -198,14 +204,12 @@ impl SectionsBuilder {
                 .checked_add(1)
                 .ok_or(Malformed::BadData)?;
             let fits = self.message.len() + OPT_ROOM <= super::MESSAGE_OCTETS_MAX;
-            let ttl_at = ttl_at.filter(|_| fits).ok_or(Malformed::BadData)?;
-            Ok((count, ttl_at))
+            fits.then_some(count).ok_or(Malformed::BadData)
         };
         match added() {
-            Ok((count, ttl_at)) => {
+            Ok(count) => {
                 self.counts[section as usize] = count;
-                self.ttls.push(ttl_at);
-                self.ttl_min_s = Some(self.ttl_min_s.map_or(ttl_s, |least| least.min(ttl_s)));
+                self.ttl_min_s = self.ttl_min_s.min(ttl_s);
                 Ok(())
             }
             Err(why) => {
@@ -230,11 +234,41 @@ impl SectionsBuilder {
 
     /// The records, as octets.
     pub fn finish(self) -> Sections {
+        let records: usize = self.counts.iter().copied().map(usize::from).sum();
+        if records == 0 {
+            return Sections::default();
+        }
+        let octets = &self.message[self.question_end..];
+        let mut block = Vec::with_capacity(TTL_PLACE_OCTETS * records + octets.len());
+        block.extend(ttl_places(octets).flat_map(u16::to_be_bytes));
+        block.extend_from_slice(octets);
         Sections {
-            octets: self.message[self.question_end..].into(),
+            block: block.into(),
             counts: self.counts,
-            ttls: self.ttls.into(),
             ttl_min_s: self.ttl_min_s,
+        }
+    }
+}
+
+/// Where the TTLs lie in records that we have written.
+fn ttl_places(records: &[u8]) -> impl Iterator<Item = u16> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let ttl_at = at + owner_octets(records.get(at..)?)? + 4;
+        let length_at = ttl_at + 4;
+        at = length_at + 2 + usize::from(u16_at(records, length_at)?);
+        u16::try_from(ttl_at).ok()
+    })
+}
+
+/// Octets of a name as it is written: its labels, then the root or a pointer. None where there is no more.
+fn owner_octets(records: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        match *records.get(at)? {
+            0 => return Some(at + 1),
+            len @ 1..=63 => at += 1 + usize::from(len),
+            _ => return Some(at + 2),
         }
     }
 }
