@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use namegate::answer::zone::{ZoneText, Zones};
 use namegate::config;
-use namegate::wire::{Age, Head, MESSAGE_OCTETS_MAX, Message, Name, Query, Type, Room, reply};
+use namegate::wire::{Age, Head, MESSAGE_OCTETS_MAX, Message, Name, Query, Room, Type, reply};
 
 /// Turns that an answer from memory may take.
 const TURNS_MAX: usize = 1000;
