@@ -132,11 +132,7 @@ impl Blocked {
         room: Room<'_>,
         out: &mut Vec<u8>,
     ) {
-        let head = Head {
-            rcode,
-            authoritative: true,
-            authentic: false,
-        };
+        let head = Head::ours(rcode);
         reply(query, head, out)
             .record(section, owner_at, Type::SOA, self.ttl_s, &self.soa)
             .finish(

@@ -21,6 +21,9 @@ pub const LINKS_MAX: usize = 8;
 /// Each has us look through the whole section for its signatures.
 const PROOFS_MAX: usize = 8;
 
+/// What is said when no address is left.
+pub const PRIVATE_REMOVED: &str = "private address removed";
+
 /// An answer, ready to be kept and sent.
 #[derive(Clone, Debug)]
 pub struct Finding {
@@ -59,6 +62,18 @@ impl Finding {
             said: Sections::default(),
             guarded: Guarded::Same,
             ede: Some(Box::new((ede, text.as_bytes().into()))),
+        }
+    }
+
+    /// The records for a client that may see private addresses or may not, and whether they are all that was validated.
+    /// None: nothing is left of them.
+    pub fn records(&self, sees_private: bool) -> Option<(&Sections, bool)> {
+        match &self.guarded {
+            Guarded::Reduced(sections) if !sees_private => Some((sections, false)),
+            Guarded::Emptied if !sees_private => None,
+            Guarded::Same | Guarded::Reduced(_) | Guarded::Emptied => {
+                Some((&self.said, self.authentic))
+            }
         }
     }
 

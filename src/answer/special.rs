@@ -185,11 +185,7 @@ impl Hit<'_> {
         } else {
             Rcode::NXDOMAIN
         };
-        let head = Head {
-            rcode,
-            authoritative: true,
-            authentic: false,
-        };
+        let head = Head::ours(rcode);
         let (written, any) = self.answer(query, reply(query, head, out));
         let written = if any {
             written

@@ -372,11 +372,7 @@ fn plain(text: &str) -> String {
 impl Texts {
     /// Writes the answer.
     pub fn write(&self, query: &Query<'_>, room: Room<'_>, out: &mut Vec<u8>) -> Rcode {
-        let head = Head {
-            rcode: Rcode::NOERROR,
-            authoritative: true,
-            authentic: false,
-        };
+        let head = Head::ours(Rcode::NOERROR);
         let mut written = reply(query, head, out);
         for data in self.fitting(query, &room) {
             written = written.record(Section::Answer, 0, Type::TXT, TTL_S, &data);

@@ -16,7 +16,7 @@ use super::road::Road;
 use super::said::Said;
 use crate::answer::Reason;
 use crate::answer::cache::{Entry, Glimpse, Kind};
-use crate::answer::guard::Guarded;
+use crate::answer::guard::PRIVATE_REMOVED;
 use crate::matcher::{Grant, Kinship, Near, Rule};
 use crate::policy::printable;
 use crate::telemetry::{Sighting, Telemetry, rfc3339, time_of_day};
@@ -110,20 +110,16 @@ fn read(
     sees_private: bool,
 ) -> (Option<Said>, Option<u32>) {
     let finding = &entry.value().finding;
-    let (sections, removed) = match &finding.guarded {
-        Guarded::Reduced(sections) if !sees_private => (Some(&**sections), false),
-        Guarded::Emptied if !sees_private => (None, true),
-        Guarded::Same | Guarded::Reduced(_) | Guarded::Emptied => (Some(&finding.said), false),
-    };
+    let sections = finding.records(sees_private).map(|(sections, _)| sections);
     let octets = super::said::query(&opinion.name, opinion.kind);
     let query = Query::read(&octets).expect("our own query is well-formed");
-    let ede = match (removed, finding.ede.as_deref()) {
-        (true, _) => Some(Ede {
+    let ede = match (sections, finding.ede.as_deref()) {
+        (None, _) => Some(Ede {
             code: Ede::BLOCKED,
-            text: b"private address removed",
+            text: PRIVATE_REMOVED.as_bytes(),
         }),
-        (false, Some((code, text))) => Some(Ede { code: *code, text }),
-        (false, None) => None,
+        (Some(_), Some((code, text))) => Some(Ede { code: *code, text }),
+        (Some(_), None) => None,
     };
     let mut out = Vec::new();
     let written = reply(&query, Head::plain(finding.rcode), &mut out);

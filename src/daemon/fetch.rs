@@ -10,7 +10,7 @@ use super::flight::Flights;
 use crate::answer::Reason;
 use crate::answer::cache::{Cache, Entry, Footprint, Kind, Lease};
 use crate::answer::guard::{Astray, Caps, Finding, Step, Trail};
-use crate::answer::special::Special;
+use crate::answer::special::{Hit, Special};
 use crate::answer::upstream::{Failure, Upstreams};
 use crate::config::Config;
 use crate::wire::{Asked, Ede, Message, Name, Rcode};
@@ -49,14 +49,14 @@ pub(super) struct Fetcher {
 struct Tools {
     cache: Cache<Known>,
     upstreams: Upstreams,
-    special: Arc<Special>,
+    special: Special,
     caps: Caps,
     serve_stale: Duration,
 }
 
 impl Fetcher {
     /// To be called inside the runtime that is to do what no client waits for.
-    pub(super) fn new(config: &Config, upstreams: Upstreams, special: Arc<Special>) -> Self {
+    pub(super) fn new(config: &Config, upstreams: Upstreams) -> Self {
         let caps = Caps {
             positive_s: config.cache.max_ttl_s,
             negative_s: config.cache.max_negative_ttl_s,
@@ -64,7 +64,7 @@ impl Fetcher {
         let tools = Tools {
             cache: Cache::new(config.cache.bytes),
             upstreams,
-            special,
+            special: Special::new(),
             caps,
             serve_stale: config.cache.serve_stale,
         };
@@ -77,6 +77,12 @@ impl Fetcher {
 
     pub(super) fn cache(&self) -> &Cache<Known> {
         &self.tools.cache
+    }
+
+    /// What a name is by special use; the operator may take it for his own by forwarding it (SPEC 4).
+    #[inline]
+    pub(super) fn special_use(&self, name: &Name) -> Option<Hit<'_>> {
+        self.tools.special_use(name)
     }
 
     pub(super) fn upstreams(&self) -> &Upstreams {
@@ -193,7 +199,7 @@ impl Tools {
                 Message::read(&answer.octets).expect("upstream gives whole messages only");
             match trail.follow(&message).map_err(astray)? {
                 Step::Done => return Ok(trail),
-                Step::Ask(next) if self.is_never_forwarded(&next) => {
+                Step::Ask(next) if self.special_use(&next).is_some() => {
                     return Err(refused("the chain of aliases leads to a special-use name"));
                 }
                 Step::Ask(name) => further = Some(Box::new(Asked { name, ..*asked })),
@@ -202,8 +208,10 @@ impl Tools {
     }
 
     /// A special-use name leaves the machine only where the operator forwards it (SPEC 4).
-    fn is_never_forwarded(&self, name: &Name) -> bool {
-        self.special.find(name).is_some() && !self.upstreams.forwards(name)
+    #[inline]
+    fn special_use(&self, name: &Name) -> Option<Hit<'_>> {
+        let hit = self.special.find(name)?;
+        (!self.upstreams.forwards(name)).then_some(hit)
     }
 }
 

@@ -24,8 +24,7 @@ use super::live::{Grants, Live, reason, reason_denied};
 use super::rate::Rates;
 use crate::answer::blocked::would_deny;
 use crate::answer::cache::{Cache, Entry, Found};
-use crate::answer::guard::Guarded;
-use crate::answer::special::Special;
+use crate::answer::guard::PRIVATE_REMOVED;
 use crate::answer::upstream::Upstreams;
 use crate::answer::why::{self, Texts};
 use crate::answer::zone::{ZoneAnswer, Zones};
@@ -50,7 +49,6 @@ pub struct Road {
     manners: Manners,
     live: ArcSwap<Live>,
     zones: ArcSwap<Zones>,
-    special: Arc<Special>,
     fetcher: Fetcher,
     /// Patterns that may answer with private addresses.
     private_allowed: Rules,
@@ -124,11 +122,16 @@ struct Asker {
 }
 
 /// What a query waits for.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are the large one, and a box would be an allocation more"
+)]
 enum Errand {
     Zone(Arc<Zones>),
     /// What is known about the policy, for a name of ours.
     Look,
     Upstream {
+        asked: Asked,
         pass: Pass,
         stale: Option<Arc<Entry<Known>>>,
     },
@@ -147,10 +150,6 @@ enum Answer {
 }
 
 impl Asker {
-    fn asked(&self) -> Asked {
-        self.visit().query.asked()
-    }
-
     /// None: something that cannot be said.
     async fn ask(&self, zones: &Zones) -> Option<ZoneAnswer> {
         let query = self.visit().query;
@@ -179,7 +178,6 @@ impl Road {
         upstreams: Upstreams,
         telemetry: Arc<Telemetry>,
     ) -> Self {
-        let special = Arc::new(Special::new());
         let private_allowed = Rules::builder()
             .grant(Grant::Listed, &grants.private_allowed_for)
             .build();
@@ -201,8 +199,7 @@ impl Road {
             },
             live: ArcSwap::from_pointee(live),
             zones: ArcSwap::from_pointee(zones),
-            fetcher: Fetcher::new(config, upstreams, special.clone()),
-            special,
+            fetcher: Fetcher::new(config, upstreams),
             private_allowed,
             audit: Audit::none(),
             inflight: Arc::new(Semaphore::new(config.listen.max_inflight)),
@@ -325,10 +322,7 @@ impl front::Road for Road {
         if zones.covers(query.name()) {
             return self.wait(&visit, Errand::Zone(zones.clone()), out);
         }
-        // The operator may take a special name for his own by forwarding it.
-        if let Some(hit) = self.special.find(query.name())
-            && !self.upstreams().forwards(query.name())
-        {
+        if let Some(hit) = self.fetcher.special_use(query.name()) {
             let room = self.room(&visit);
             let rcode = hit.write(&query, room, out);
             return self.replied(&visit, None, Desk::Special, Reason::SpecialUse, rcode, None);
@@ -361,7 +355,7 @@ impl front::Road for Road {
                 Found::Stale(entry) => Some(entry.clone()),
                 Found::Nothing => None,
             };
-            self.wait(&visit, Errand::Upstream { pass, stale }, out)
+            self.wait(&visit, Errand::Upstream { asked, pass, stale }, out)
         })
     }
 
@@ -375,8 +369,7 @@ impl front::Road for Road {
             // The lookup of another's crate, which may take any room: it has a place of its own, so that others need less.
             Errand::Zone(zones) => Answer::Zone(Box::pin(asker.ask(&zones)).await),
             Errand::Look => Answer::Look(Box::pin(self.look(&asker, place.take())).await),
-            Errand::Upstream { pass, stale } => {
-                let asked = asker.asked();
+            Errand::Upstream { asked, pass, stale } => {
                 let entry = self.fetcher.fetch_or_stale(&asked, stale).await;
                 Answer::Upstream { pass, entry }
             }
@@ -525,11 +518,7 @@ impl Road {
             (Reason::NotServed, Rcode::REFUSED)
         } else {
             let room = self.room(visit);
-            let head = Head {
-                rcode: Rcode::NOERROR,
-                authoritative: true,
-                authentic: false,
-            };
+            let head = Head::ours(Rcode::NOERROR);
             reply(&visit.query, head, out)
                 .chaos_text(told)
                 .finish(None, room);
@@ -629,11 +618,7 @@ impl Road {
     /// RFC 8482 §4.2.
     fn write_any(&self, visit: &Visit<'_>, ede: Option<Ede<'_>>, out: &mut Vec<u8>) {
         let room = self.room(visit);
-        let head = Head {
-            rcode: Rcode::NOERROR,
-            authoritative: true,
-            authentic: false,
-        };
+        let head = Head::ours(Rcode::NOERROR);
         reply(&visit.query, head, out)
             .record(Section::Answer, 0, Type::HINFO, ANY_TTL_S, ANY_HINFO)
             .finish(ede, room);
@@ -674,20 +659,9 @@ impl Road {
         out: &mut Vec<u8>,
     ) -> Step<Pending> {
         let Known { finding, failed } = entry.value();
-        let (sections, authentic) = match &finding.guarded {
-            Guarded::Reduced(sections) if !pass.sees_private => (&**sections, false),
-            Guarded::Emptied if !pass.sees_private => {
-                return self.nodata(
-                    visit,
-                    pass,
-                    "private address removed",
-                    Reason::PrivateAddress,
-                    out,
-                );
-            }
-            Guarded::Same | Guarded::Reduced(_) | Guarded::Emptied => {
-                (&finding.said, finding.authentic)
-            }
+        let Some((sections, authentic)) = finding.records(pass.sees_private) else {
+            let (why, reason) = (PRIVATE_REMOVED, Reason::PrivateAddress);
+            return self.nodata(visit, pass, why, reason, out);
         };
         let (age, ede) = match entry.is_overdue() {
             true => (Age::Fixed(STALE_TTL_S), Some(stale_ede(finding.rcode))),
@@ -845,6 +819,7 @@ impl Road {
         if let Errand::Upstream {
             pass,
             stale: Some(entry),
+            ..
         } = errand
         {
             let held = self.fetcher.hold(&entry, visit.began);

@@ -42,6 +42,14 @@ impl Head {
             authentic: false,
         }
     }
+
+    /// The header of an answer that is our own: AA.
+    pub fn ours(rcode: Rcode) -> Self {
+        Self {
+            authoritative: true,
+            ..Self::plain(rcode)
+        }
+    }
 }
 
 /// The sizes a reply has to keep to, and what its OPT says beside an extended error.

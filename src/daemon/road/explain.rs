@@ -148,7 +148,7 @@ impl Road {
         if why::topic(name).is_some() || self.zones.load().covers(name) {
             return (Reason::Local, None);
         }
-        if self.special.find(name).is_some() && !self.upstreams().forwards(name) {
+        if self.fetcher.special_use(name).is_some() {
             return (Reason::SpecialUse, None);
         }
         match live.rules.judge(name) {
