@@ -2,14 +2,14 @@
 
 use super::args::{BlockedArgs, Format};
 use super::client::Client;
-use super::{configuration, exit, say};
+use super::{exit, say};
 
 pub(super) fn blocked(args: &BlockedArgs) -> u8 {
     told(args).unwrap_or_else(|code| code)
 }
 
 fn told(args: &BlockedArgs) -> Result<u8, u8> {
-    let client = Client::of(&configuration(&args.link.flags())?)?;
+    let client = Client::by(&args.link)?;
     let since = args
         .since
         .map_or(String::new(), |it| format!("&since={}s", it.as_secs()));

@@ -4,11 +4,11 @@ use serde_json::Value;
 
 use super::args::CacheCommand;
 use super::client::Client;
-use super::{configuration, exit, say, talk};
+use super::{counted, exit, say, talk};
 
 pub(super) fn run(command: &CacheCommand) -> u8 {
     let CacheCommand::Flush(link) = command;
-    let flushed = configuration(&link.flags()).and_then(|config| flush(&Client::of(&config)?));
+    let flushed = Client::by(link).and_then(|client| flush(&client));
     flushed.unwrap_or_else(|code| code)
 }
 
@@ -17,8 +17,7 @@ fn flush(client: &Client) -> Result<u8, u8> {
     let reply = reply.map_err(|error| client.fail(&error))?;
     let said: Value = serde_json::from_str(&reply.body).unwrap_or_default();
     match said["flushed"].as_u64() {
-        Some(1) => say("flushed: 1 answer\n"),
-        Some(answers) => say(&format!("flushed: {answers} answers\n")),
+        Some(answers) => say(&format!("flushed: {}\n", counted(answers, "answer"))),
         None => {
             talk(&format!("namegate: the resolver answers {}", reply.status));
             return Err(exit::UNAVAILABLE);

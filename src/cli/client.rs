@@ -5,7 +5,7 @@
 //! exit code after the person was told why there is none and what to do.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,10 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 use serde_json::Value;
 
-use super::{exit, printable, talk};
+use super::args::Link;
+use super::{configuration, exit, printable, talk};
 use crate::config::Config;
+use crate::daemon::reachable;
 
 /// Octets of a page that are read; ten thousand names are some three millions.
 const PAGE_OCTETS_MAX: u64 = 32 << 20;
@@ -48,6 +50,11 @@ impl Client {
             return Err(exit::BAD_CONFIG);
         };
         Ok(Self { socket })
+    }
+
+    /// The same, with what was typed.
+    pub(super) fn by(link: &Link) -> Result<Self, u8> {
+        Self::of(&configuration(&link.flags())?)
     }
 
     /// A page, if there is a daemon; `path` begins with a slash and may have parameters.
@@ -137,6 +144,16 @@ pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), NotFound | ConnectionRefused)
 }
 
+/// A word of a page, made harmless; `otherwise` where there is none.
+pub(super) fn word(value: &Value, otherwise: &str) -> String {
+    printable(value.as_str().unwrap_or(otherwise))
+}
+
+/// A number of a page; 0 where there is none.
+pub(super) fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
 /// A text as a parameter's value.
 pub(super) fn encoded(text: &str) -> String {
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~*".contains(&octet);
@@ -167,16 +184,6 @@ pub(super) fn status_at(address: SocketAddr, patience: Duration) -> io::Result<V
     stream.set_write_timeout(Some(patience))?;
     let request = format!("GET /status HTTP/1.0\r\nHost: {address}\r\n\r\n");
     status_in(&exchange(stream, &request)?)
-}
-
-/// A daemon that listens everywhere is reached by loopback.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        IpAddr::V4(_) | IpAddr::V6(_) => address.ip(),
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 /// Connects in bounded time, also where many wait to be let in.
@@ -248,18 +255,6 @@ mod tests {
         assert!(page(200, "<html>").is_err());
         assert_eq!(status_of(b"HTTP/1.0 422 Unprocessable\r\n\r\n"), Some(422));
         assert_eq!(status_of(b"SSH-2.0"), None);
-    }
-
-    #[test]
-    fn everywhere_is_reached_by_loopback() {
-        for (listen, dial) in [
-            ("0.0.0.0:9953", "127.0.0.1:9953"),
-            ("[::]:9953", "[::1]:9953"),
-            ("10.0.0.7:80", "10.0.0.7:80"),
-        ] {
-            let listen: SocketAddr = listen.parse().expect(listen);
-            assert_eq!(reachable(listen).to_string(), dial);
-        }
     }
 
     #[test]

@@ -20,15 +20,17 @@ mod suggest;
 mod tail;
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use clap::Parser;
 
 use self::args::{Cli, Command};
 use crate::config::{self, Config, Flags};
-use crate::daemon::{StartError, select_of};
-use crate::policy::{Accepted, Diagnostics, printable};
+use crate::daemon::{Grants, StartError, compile, select_of};
+use crate::matcher::Rules;
+use crate::policy::{Accepted, Diagnostics, Policy, Select, printable};
 
 /// Exit codes (SPEC 9), those of sysexits(3) where they fit.
 mod exit {
@@ -102,10 +104,30 @@ fn read_policy(config: &Config) -> Result<Vec<u8>, u8> {
 /// The policy in the octets of its file, or the exit code after its faults were told.
 fn accept(config: &Config, source: &[u8], color: clap::ColorChoice) -> Result<Accepted, u8> {
     let file = config.policy.file.display().to_string();
-    crate::policy::read(&file, source, &select_of(config)).map_err(|diagnostics| {
+    accept_as(&file, source, &select_of(config), color)
+}
+
+/// The same of octets that are said to stand in `file`.
+fn accept_as(
+    file: &str,
+    source: &[u8],
+    select: &Select,
+    color: clap::ColorChoice,
+) -> Result<Accepted, u8> {
+    crate::policy::read(file, source, select).map_err(|diagnostics| {
         talk_of(&diagnostics, color);
         exit::BAD_POLICY
     })
+}
+
+/// The policy compiled with its list in force, also under `allow_all`: what would be left when that is switched off.
+fn rules_of_list(policy: &Policy, config: &Config) -> Result<Rules, StartError> {
+    let grants = Grants::of(config).map_err(StartError::Patterns)?;
+    let listed = Policy {
+        allow_all: false,
+        ..policy.clone()
+    };
+    Ok(compile(&listed, config, &grants))
 }
 
 /// Says what is wrong with what was typed, and returns the exit code for it.
@@ -152,6 +174,26 @@ fn quoted(text: &str) -> String {
         return text;
     }
     format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// `1 name`, `2 names`.
+fn counted(count: impl TryInto<u64>, one: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    match (count, one.strip_suffix('y')) {
+        (1, _) => format!("1 {one}"),
+        (_, Some(stem)) => format!("{count} {stem}ies"),
+        (_, None) => format!("{count} {one}s"),
+    }
+}
+
+/// A length of time to the second.
+fn in_words(time: Duration) -> String {
+    humantime::format_duration(Duration::from_secs(time.as_secs())).to_string()
+}
+
+/// A path for people.
+fn shown(path: &Path) -> String {
+    printable(&path.display().to_string())
 }
 
 /// Writes a line to stderr.

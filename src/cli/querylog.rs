@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{exit, printable, talk};
+use super::{exit, shown, talk};
 use crate::learn::{LINE_OCTETS_MAX, Observation, read_line};
 
 /// Bad lines that are told one by one.
@@ -42,18 +42,18 @@ pub(super) fn read_log(
         true => read(log, io::stdin().lock(), findings, take),
         false => File::open(log).and_then(|it| read(log, BufReader::new(it), findings, take)),
     };
-    let shown = printable(&log.display().to_string());
+    let name = shown(log);
     match read {
         Ok(records) if records == 0 && findings.total > before => {
             findings.talk();
-            talk(&format!("namegate: {shown} is not a query log"));
+            talk(&format!("namegate: {name} is not a query log"));
             Err(exit::BAD_POLICY)
         }
         Ok(_) => Ok(()),
         Err(error) => {
             findings.talk();
             talk(&format!(
-                "namegate: cannot read the query log {shown}: {error}"
+                "namegate: cannot read the query log {name}: {error}"
             ));
             Err(unreadable(&error))
         }
@@ -125,7 +125,7 @@ impl Findings {
     fn add(&mut self, log: &Path, line: u64, message: &'static str) {
         self.total += 1;
         if self.found.len() < FINDINGS_MAX {
-            let log = printable(&log.display().to_string());
+            let log = shown(log);
             self.found.push(Finding { log, line, message });
         }
     }

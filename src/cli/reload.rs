@@ -3,15 +3,15 @@
 use serde_json::Value;
 
 use super::args::{Format, ReloadArgs};
-use super::client::Client;
-use super::{configuration, exit, printable, say, talk};
+use super::client::{self, Client};
+use super::{counted, exit, say, talk};
 
 pub(super) fn reload(args: &ReloadArgs) -> u8 {
     asked(args).unwrap_or_else(|code| code)
 }
 
 fn asked(args: &ReloadArgs) -> Result<u8, u8> {
-    let client = Client::of(&configuration(&args.link.flags())?)?;
+    let client = Client::by(&args.link)?;
     let reply = client.ask("POST", "/v1/reload");
     let reply = reply.map_err(|error| client.fail(&error))?;
     let judged: Value =
@@ -33,7 +33,7 @@ fn exit_code(judged: &Value) -> u8 {
 }
 
 fn tell(judged: &Value) {
-    let word = |key: &str| printable(judged[key].as_str().unwrap_or("?"));
+    let word = |key: &str| client::word(&judged[key], "?");
     let kept = in_force(&judged["policy"]);
     match judged["result"].as_str() {
         Some("applied") => say(&format!("applied: {kept}\n")),
@@ -62,18 +62,17 @@ fn tell(judged: &Value) {
 
 /// `policy ci (npl_1) gen 42, 12 names`
 fn in_force(policy: &Value) -> String {
-    let word = |key: &str| printable(policy[key].as_str().unwrap_or("?"));
+    let word = |key: &str| client::word(&policy[key], "?");
     let Some(generation) = policy["generation"].as_u64() else {
         return "no policy, every name is denied".to_owned();
     };
-    let count = |kind: &str| policy["patterns"][kind].as_u64().unwrap_or(0);
+    let count = |kind: &str| client::number(&policy["patterns"][kind]);
     let names = match (
         policy["allow_all"].as_bool(),
         count("exact") + count("wildcard"),
     ) {
         (Some(true), _) => "allow_all".to_owned(),
-        (_, 1) => "1 name".to_owned(),
-        (_, names) => format!("{names} names"),
+        (_, names) => counted(names, "name"),
     };
     format!(
         "policy {} ({}) gen {generation}, {names}",

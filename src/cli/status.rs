@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 use super::args::{Format, StatusArgs};
-use super::client::Client;
-use super::{configuration, exit, printable, say};
+use super::client::{Client, number, word};
+use super::{exit, in_words, printable, say};
 
 /// Between two looks with `--watch`.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -19,7 +19,7 @@ pub(super) fn status(args: &StatusArgs) -> u8 {
 }
 
 fn shown(args: &StatusArgs) -> Result<u8, u8> {
-    let client = Client::of(&configuration(&args.link.flags())?)?;
+    let client = Client::by(&args.link)?;
     loop {
         let status = client.document("/status")?;
         let text = match args.format {
@@ -158,21 +158,13 @@ fn texts(values: &Value) -> Vec<String> {
     values.map(|it| word(it, "?")).collect()
 }
 
-fn word(value: &Value, otherwise: &str) -> String {
-    printable(value.as_str().unwrap_or(otherwise))
-}
-
-fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or(0)
-}
-
 /// How long a moment is past, to the second.
 fn ago(at: &Value, now: SystemTime) -> String {
     let then = at.as_str().and_then(|it| humantime::parse_rfc3339(it).ok());
     let passed = then
         .and_then(|it| now.duration_since(it).ok())
         .unwrap_or_default();
-    humantime::format_duration(Duration::from_secs(passed.as_secs())).to_string()
+    in_words(passed)
 }
 
 #[cfg(test)]

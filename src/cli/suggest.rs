@@ -14,37 +14,44 @@ use super::args::{SuggestArgs, SuggestFormat};
 use super::client::Client;
 use super::policy::{Original, create, document, unified};
 use super::querylog::{Findings, read_log};
-use super::{accept, configuration, exit, fail, printable, quoted, say, talk, talk_of, usage};
+use super::{
+    accept, accept_as, configuration, exit, fail, printable, quoted, rules_of_list, say, shown,
+    talk, usage,
+};
 use crate::config::{Config, Flags, SearchSuffix};
-use crate::daemon::{Grants, StartError, compile, select_of};
+use crate::daemon::{StartError, select_of};
 use crate::learn::{self, Class, Current, Detail, Observations, Proposal};
-use crate::policy::{self, Accepted, Hostnames, Pattern, Policy, Select, Splice, spliced};
+use crate::policy::{Accepted, Hostnames, Pattern, Policy, Select, Splice, spliced};
 
 /// The name of a policy that did not exist.
 const NEW_NAME: &str = "suggested";
 
 pub(super) fn suggest(args: &SuggestArgs, color: clap::ColorChoice) -> u8 {
     let read = || {
-        let (mut observations, findings) = match args.log.is_empty() {
-            true => (remembered(args)?, Findings::default()),
-            false => read_logs(&args.log)?,
+        let load = || configuration(&flags(args));
+        let (mut observations, findings, config) = if args.log.is_empty() {
+            let config = load()?;
+            (remembered(&config)?, Findings::default(), config)
+        } else {
+            let (observations, findings) = read_logs(&args.log)?;
+            (observations, findings, load()?)
         };
         if let Some(since) = args.since {
             observations.keep_last(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         }
-        conclude(&observations, &findings, args, color)
+        conclude(config, &observations, &findings, args, color)
     };
     read().unwrap_or_else(|code| code)
 }
 
 /// Holds observations against the policy and does with the proposal what was asked for.
 fn conclude(
+    config: Config,
     observations: &Observations,
     findings: &Findings,
     args: &SuggestArgs,
     color: clap::ColorChoice,
 ) -> Result<u8, u8> {
-    let config = configuration(&flags(args))?;
     let subject = Subject::open(config, args, color)?;
     let proposal = subject.propose(observations, args)?;
     if let Some(name) = proposal.not_accepted.first() {
@@ -71,8 +78,8 @@ fn flags(args: &SuggestArgs) -> Flags {
 }
 
 /// Asks the running resolver.
-fn remembered(args: &SuggestArgs) -> Result<Observations, u8> {
-    let page = Client::of(&configuration(&flags(args))?)?.get("/v1/trail")?;
+fn remembered(config: &Config) -> Result<Observations, u8> {
+    let page = Client::of(config)?.get("/v1/trail")?;
     let all = learn::read_trail(page.as_bytes()).map_err(|why| {
         talk(&format!("namegate: the resolver's answer is {why}"));
         exit::SYSTEM
@@ -143,16 +150,11 @@ impl Subject {
     }
 
     fn propose(&self, observations: &Observations, args: &SuggestArgs) -> Result<Proposal, u8> {
-        let grants = Grants::of(&self.config).map_err(|bad| fail(&StartError::Patterns(bad)))?;
-        // Under `allow_all` the list is what would be left when that is switched off.
-        let listed = Policy {
-            allow_all: false,
-            ..self.policy.clone()
-        };
+        let rules = rules_of_list(&self.policy, &self.config).map_err(|error| fail(&error))?;
         let proposal = learn::suggest(
             observations,
             &Current {
-                rules: &compile(&listed, &self.config, &grants),
+                rules: &rules,
                 listed: &self.policy.allowed_hostnames,
                 search: &self.search(args),
                 accept: &args.accept,
@@ -204,11 +206,8 @@ impl Subject {
         added: &[Pattern],
         color: clap::ColorChoice,
     ) -> Result<(), u8> {
-        let read = policy::read(&self.file().display().to_string(), text.as_bytes(), select);
-        let Accepted { policy, .. } = read.map_err(|found| {
-            talk_of(&found, color);
-            exit::BAD_POLICY
-        })?;
+        let file = self.file().display().to_string();
+        let Accepted { policy, .. } = accept_as(&file, text.as_bytes(), select, color)?;
         let old = self.policy.allowed_hostnames.iter();
         assert!(
             policy
@@ -354,10 +353,6 @@ fn fresh(added: &[Pattern], proposal: &Proposal) -> String {
 /// An ending as it is compared.
 fn suffix(text: &str) -> String {
     text.trim_matches('.').to_ascii_lowercase()
-}
-
-fn shown(path: &Path) -> String {
-    printable(&path.display().to_string())
 }
 
 /// Puts together what the logs say.

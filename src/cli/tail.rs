@@ -5,15 +5,15 @@ use std::io::{self, BufRead};
 use serde_json::Value;
 
 use super::args::{Format, TailArgs};
-use super::client::{Client, encoded};
-use super::{configuration, exit, printable, say, talk};
+use super::client::{self, Client, encoded};
+use super::{exit, printable, say, talk};
 
 pub(super) fn tail(args: &TailArgs) -> u8 {
     followed(args).unwrap_or_else(|code| code)
 }
 
 fn followed(args: &TailArgs) -> Result<u8, u8> {
-    let client = Client::of(&configuration(&args.link.flags())?)?;
+    let client = Client::by(&args.link)?;
     let mut asked = format!(
         "/v1/events?blocked={}&all={}",
         u8::from(args.blocked),
@@ -47,9 +47,9 @@ fn silent(client: &Client, error: &io::Error) -> u8 {
 
 /// `14:05:31.204 BLOCK 10.0.3.7 AAAA registry.npmjs.org  not_listed  0.04ms`
 fn text(event: &Value) -> String {
-    let word = |key: &str| printable(event[key].as_str().unwrap_or("-"));
+    let word = |key: &str| client::word(&event[key], "-");
     if event["event"] == "lost" {
-        let count = event["count"].as_u64().unwrap_or(0);
+        let count = client::number(&event["count"]);
         return format!("({count} decisions went by too fast to be shown)\n");
     }
     let at = word("ts").get(11..23).unwrap_or("-").to_owned();
@@ -69,7 +69,7 @@ fn text(event: &Value) -> String {
         Some(source) => format!("{} ", printable(source)),
     };
     #[expect(clippy::cast_precision_loss, reason = "for people")]
-    let took_ms = event["dur_us"].as_u64().unwrap_or(0) as f64 / 1e3;
+    let took_ms = client::number(&event["dur_us"]) as f64 / 1e3;
     format!(
         "{at} {verdict:<5} {} {:<5} {:<32} {because:<28} {source}{took_ms:.2}ms\n",
         word("client"),

@@ -327,9 +327,7 @@ fn special_answer(hit: &Hit<'_>, name: &Name, kind: Type) -> Option<String> {
 
 /// Why a policy would refuse what was typed as a pattern, if it would.
 fn unlistable(typed: &str) -> Option<String> {
-    let flaw = Pattern::parse(typed).err()?;
-    let help = flaw.help.map_or(String::new(), |help| format!("; {help}"));
-    Some(format!("{}{help}", flaw.message))
+    Some(Pattern::parse(typed).err()?.advice())
 }
 
 /// What of policy and configuration grants a name that the list does not have.

@@ -8,7 +8,7 @@ use crate::answer::blocked::Blocked;
 use crate::answer::upstream::system_search;
 use crate::config::{Ancestors, Config, SearchSuffix};
 use crate::matcher::{Grant, Rule, Rules, SearchSuffixes, Shape, Why};
-use crate::policy::{Flaw, Pattern, Policy};
+use crate::policy::{Pattern, Policy};
 
 /// The patterns that the operator's configuration names, read once.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ impl Grants {
                     Err(flaw) => bad.push(BadPattern {
                         key,
                         text: text.clone(),
-                        message: said(&flaw),
+                        message: flaw.advice(),
                     }),
                 }
             }
@@ -71,14 +71,6 @@ impl Grants {
             ),
         };
         if bad.is_empty() { Ok(grants) } else { Err(bad) }
-    }
-}
-
-/// What is wrong with a pattern, and what to write instead.
-fn said(flaw: &Flaw) -> String {
-    match &flaw.help {
-        Some(help) => format!("{}; {help}", flaw.message),
-        None => flaw.message.clone(),
     }
 }
 

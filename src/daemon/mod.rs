@@ -39,6 +39,7 @@ pub use fetch::Known;
 pub use judge::{Judge, Opinion};
 pub use live::{BadPattern, Grants, Live, compile, reason, reason_denied, search_suffixes};
 pub use memory::keep_memory_together;
+pub use probe::reachable;
 pub use reload::{select_of, sha256_of};
 pub use road::{Pending, Ready, Road};
 pub use said::{Said, query};

@@ -59,7 +59,7 @@ async fn ask(address: SocketAddr, id: u16, state: &State) -> io::Result<()> {
 }
 
 /// An address at which a socket bound to `0.0.0.0` or `::` is reached from here.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub fn reachable(address: SocketAddr) -> SocketAddr {
     let loopback: IpAddr = if address.is_ipv4() {
         Ipv4Addr::LOCALHOST.into()
     } else {
@@ -71,4 +71,21 @@ fn reachable(address: SocketAddr) -> SocketAddr {
         address.ip()
     };
     SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everywhere_is_reached_by_loopback() {
+        for (listen, dial) in [
+            ("0.0.0.0:9953", "127.0.0.1:9953"),
+            ("[::]:9953", "[::1]:9953"),
+            ("10.0.0.7:80", "10.0.0.7:80"),
+        ] {
+            let listen: SocketAddr = listen.parse().expect(listen);
+            assert_eq!(reachable(listen).to_string(), dial);
+        }
+    }
 }

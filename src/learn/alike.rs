@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use crate::policy::domains::{above, is_below, registrable};
+use crate::policy::domains::{above, is_at_or_below, is_below, registrable};
 
 /// Names shorter than this are not compared: too much is one slip away from them.
 const COMPARED_MIN: usize = 6;
@@ -73,7 +73,7 @@ impl<'a> Known<'a> {
             .filter(|it| self.all.contains(it))
             .max_by_key(|it| it.len())?;
         // What is known owns the whole name, too: nothing is imitated.
-        let is_theirs = owner == found || is_below(found, owner);
+        let is_theirs = is_at_or_below(found, owner);
         (!is_theirs).then(|| Likeness::Imitation {
             of: found.to_owned(),
             owner: owner.to_owned(),

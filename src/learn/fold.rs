@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::observe::Seen;
-use crate::policy::domains::{above, is_below, is_public_suffix};
+use crate::policy::domains::{above, is_at_or_below, is_public_suffix};
 use crate::wire::{Name, Type};
 
 /// Spellings that are kept of a name.
@@ -122,7 +122,7 @@ pub(super) fn suffixed<'a>(
             continue;
         };
         let is_said = search.iter().map(String::as_str).chain([POD_SUFFIX]);
-        let is_said = { is_said }.any(|it| suffix == it || is_below(suffix, it));
+        let is_said = { is_said }.any(|it| is_at_or_below(suffix, it));
         *witnesses.entry(suffix.to_owned()).or_default() += 1;
         let suffixed = Suffixed {
             meant: meant.to_owned(),

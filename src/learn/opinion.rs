@@ -13,8 +13,8 @@ use super::fold::{Asked, Suffixed, host};
 use super::proposal::Class;
 use crate::policy::Pattern;
 use crate::policy::domains::{
-    international, is_below, public_resolver, registrable, shared_suffix, special_domain,
-    strange_script,
+    international, is_at_or_below, is_below, public_resolver, registrable, shared_suffix,
+    special_domain, strange_script,
 };
 use crate::wire::Type;
 
@@ -89,10 +89,10 @@ pub(super) fn by_form(text: &str) -> Option<Opinion> {
         return Some(Opinion::hidden("single_label", "a single label"));
     }
     let reverse = ["in-addr.arpa", "ip6.arpa"];
-    if reverse.iter().any(|it| text == *it || is_below(text, it)) {
+    if reverse.iter().any(|it| is_at_or_below(text, it)) {
         return Some(Opinion::hidden("reverse_lookup", "a reverse lookup"));
     }
-    if text == OWN_ZONE || is_below(text, OWN_ZONE) {
+    if is_at_or_below(text, OWN_ZONE) {
         return Some(Opinion::hidden("own_zone", "namegate's own zone"));
     }
     None
@@ -110,8 +110,7 @@ pub(super) fn by_search(suffixed: Option<&Suffixed>) -> Opinion {
 impl Context<'_> {
     /// What is thought of a name that the policy does not allow.
     pub(super) fn opinion(&self, text: &str, asked: &Asked) -> Opinion {
-        by_form(text)
-            .or_else(|| by_use(text, asked))
+        by_use(text, asked)
             .or_else(|| by_danger(text))
             .or_else(|| self.beside_a_tunnel(text))
             .or_else(|| by_list(text, asked))
@@ -124,7 +123,7 @@ impl Context<'_> {
     fn beside_a_tunnel(&self, text: &str) -> Option<Opinion> {
         let owner = registrable(text)?;
         let covers = |it: &&String| is_below(text, it);
-        let sibling = |it: &&String| *it == owner || is_below(it, owner);
+        let sibling = |it: &&String| is_at_or_below(it, owner);
         let listed = CATALOGUE.host(text).is_some();
         let mut tunnels = self.tunnels.iter();
         let tunnel = tunnels.find(|it| covers(it) || (!listed && sibling(it)))?;

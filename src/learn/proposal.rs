@@ -1,7 +1,7 @@
 //! What is proposed, as a value.
 
 use crate::policy::Pattern;
-use crate::policy::domains::is_below;
+use crate::policy::domains::is_at_or_below;
 use crate::wire::Type;
 
 /// What to do about a name. In the order in which a reader should see them.
@@ -149,7 +149,7 @@ impl Proposal {
         let items = || self.items.iter().filter(|it| it.class != Class::Unused);
         let speaks = |it: &&Item| {
             let base = it.name.strip_prefix("*.");
-            base.is_some_and(|base| name == base || is_below(name, base))
+            base.is_some_and(|base| is_at_or_below(name, base))
         };
         let several = || items().filter(speaks).max_by_key(|it| it.name.len());
         items().find(|it| it.name == name).or_else(several)

@@ -13,7 +13,7 @@ use super::opinion::{Context, Opinion, by_form, by_search};
 use super::proposal::{Class, Evidence, Item, Proposal};
 use super::tunnel::{Dated, Tunnel, tunnels};
 use crate::matcher::{Grant, Rule, Rules, Shape, Verdict};
-use crate::policy::domains::{has_one_owner, is_below};
+use crate::policy::domains::{has_one_owner, is_at_or_below, is_below};
 use crate::policy::{Pattern, Patterns};
 use crate::wire::Name;
 
@@ -120,8 +120,8 @@ impl Suggester<'_> {
             let opinion = by_form(text).expect("they were parted by it");
             self.put(text, &asked.seen, opinion);
         }
-        let known = |name: &str| CATALOGUE.host(name).is_some() || self.is_listed(name);
         let asked = names.keys().map(String::as_str);
+        let known = |name: &str| self.is_known(name);
         let (made, doubtful) = fold::suffixed(asked, self.current.search, known);
         self.context.suffixed = doubtful;
         let is_sure = |text: &str| made.get(text).is_some_and(|it| it.is_sure);
@@ -133,6 +133,11 @@ impl Suggester<'_> {
         }
         self.made = made;
         names
+    }
+
+    /// Is it a bundle's host, or this very name on the policy's list?
+    fn is_known(&self, name: &str) -> bool {
+        CATALOGUE.host(name).is_some() || self.is_listed(name)
     }
 
     /// Is this very name on the policy's list?
@@ -150,24 +155,22 @@ impl Suggester<'_> {
 
     /// Takes out what looks like data. Names that somebody listed one by one carry none.
     fn without_tunnels(&mut self, names: ByName) -> ByName {
-        let is_known = |text: &str| CATALOGUE.host(text).is_some() || self.is_listed(text);
-        let suspects = names.iter().filter(|(text, _)| !is_known(text));
+        let (mut names, mut suspects): (ByName, ByName) =
+            names.into_iter().partition(|(text, _)| self.is_known(text));
         let dated: Vec<Dated<'_>> = suspects
+            .iter()
             .map(|(text, asked)| (text.as_str(), asked.seen.first_ms))
             .collect();
         let found = tunnels(&dated);
-        let kept: HashSet<String> = names.keys().filter(|it| is_known(it)).cloned().collect();
-        let is_kept = |text: &String| kept.contains(text);
-        let is_at_or_below = |text: &str, parent: &str| text == parent || is_below(text, parent);
-        let mut names = names;
         for tunnel in &found {
-            let (members, rest): (ByName, ByName) = names
+            let (members, rest): (ByName, ByName) = suspects
                 .into_iter()
-                .partition(|(text, _)| !is_kept(text) && is_at_or_below(text, &tunnel.parent));
-            names = rest;
+                .partition(|(text, _)| is_at_or_below(text, &tunnel.parent));
+            suspects = rest;
             self.danger(tunnel, &members);
         }
         self.context.tunnels = found.into_iter().map(|it| it.parent).collect();
+        names.extend(suspects);
         names
     }
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::trie::{Rule, Rules, Shape};
+use crate::policy::domains::is_below;
 use crate::wire::Name;
 
 /// How a pattern is near to a name that it does not match.
@@ -109,11 +110,6 @@ impl Rules {
 }
 
 fn kinship(asked: &str, shape: Shape, base: &str) -> Option<Kinship> {
-    let is_below = |lower: &str, upper: &str| {
-        lower
-            .strip_suffix(upper)
-            .is_some_and(|rest| rest.ends_with('.'))
-    };
     if shape == Shape::Wildcard && asked == base {
         return Some(Kinship::ApexOfWildcard);
     }

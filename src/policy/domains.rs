@@ -106,9 +106,7 @@ pub fn registrable(name: &str) -> Option<&str> {
 
 /// The longest suffix that `name` is or lies under and under which anybody can get names: hosting, storage, tunnels.
 pub fn shared_suffix(name: &str) -> Option<&str> {
-    let own = SHARED
-        .into_iter()
-        .find(|it| name == *it || is_below(name, it));
+    let own = SHARED.into_iter().find(|it| is_at_or_below(name, it));
     let listed = psl::suffix(name.as_bytes())
         .filter(|it| it.is_known() && it.typ() == Some(psl::Type::Private))
         .and_then(|it| str::from_utf8(it.as_bytes()).ok());
@@ -121,16 +119,14 @@ pub fn has_one_owner(base: &str) -> bool {
     base.contains('.')
         && !is_public_suffix(base)
         && special_domain(base).is_none()
-        && !SHARED
-            .into_iter()
-            .any(|it| it == base || is_below(it, base))
+        && !SHARED.into_iter().any(|it| is_at_or_below(it, base))
 }
 
 /// The public resolver whose name this is, or which lies above it: it answers DNS over HTTPS or TLS to whoever asks.
 pub fn public_resolver(name: &str) -> Option<&'static str> {
     DOH_PROVIDERS
         .into_iter()
-        .find(|it| name == *it || is_below(name, it))
+        .find(|it| is_at_or_below(name, it))
 }
 
 /// What is odd about an international name, in a few words; none where nothing is.
@@ -160,6 +156,11 @@ pub fn is_below(name: &str, apex: &str) -> bool {
     name.strip_suffix(apex).is_some_and(|it| it.ends_with('.'))
 }
 
+/// Is `name` `apex` itself, or below it?
+pub fn is_at_or_below(name: &str, apex: &str) -> bool {
+    name == apex || is_below(name, apex)
+}
+
 /// Is it a domain that its owner bought, directly under a suffix that a registry runs? A site under a shared suffix is not.
 pub(super) fn is_registered(name: &str) -> bool {
     psl::domain(name.as_bytes()).is_some_and(|it| {
@@ -175,9 +176,7 @@ fn is_set_apart(name: &str) -> bool {
 
 /// The special-use domain that a name is or lies in.
 pub fn special_domain(name: &str) -> Option<&'static str> {
-    SPECIAL
-        .into_iter()
-        .find(|it| name == *it || is_below(name, it))
+    SPECIAL.into_iter().find(|it| is_at_or_below(name, it))
 }
 
 /// Is it a suffix of the public suffix list, a registry's or a shared one?

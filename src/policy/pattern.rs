@@ -83,6 +83,16 @@ pub struct Flaw {
     pub help: Option<String>,
 }
 
+impl Flaw {
+    /// What is wrong, and what to write instead.
+    pub fn advice(&self) -> String {
+        match &self.help {
+            Some(help) => format!("{}; {help}", self.message),
+            None => self.message.clone(),
+        }
+    }
+}
+
 impl Pattern {
     /// Takes a pattern as written in a policy or a configuration.
     ///

@@ -37,10 +37,11 @@ use self::probe::Heard;
 use self::resolv::ResolvConf;
 use self::resolver::Hidden;
 use self::server::{Holder, Server};
-use self::status::{Daemon, reachable};
+use self::status::Daemon;
 use super::args::{DoctorArgs, Format};
 use super::{colored, configuration, exit, say};
 use crate::config::Config;
+use crate::daemon::reachable;
 use crate::front::{Transport, listeners_on, owner_of};
 
 /// Every group of checks, in the order in which they are told: from what a program does first to what it might do.

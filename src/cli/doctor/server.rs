@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::Facts;
 use super::finding::Finding;
 use super::probe::{Heard, Namegate};
 use super::resolv::{PATH, ResolvConf, line};
+use super::{DNS_PORT, Facts};
 use crate::front::Transport;
 use crate::wire::Rcode;
 
@@ -44,7 +44,7 @@ impl Holder {
 }
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
-    let first = SocketAddr::new(ResolvConf::of(&facts.resolv).first(), 53);
+    let first = SocketAddr::new(ResolvConf::of(&facts.resolv).first(), DNS_PORT);
     let mut found = of_first(facts, first);
     if facts.is_elsewhere() {
         return found;

@@ -1,15 +1,14 @@
 //! What the running resolver says of itself at `metrics.listen`: one GET of /status.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use super::super::client;
+
 /// A page on this machine comes sooner than this.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The page has a few KiB; what is longer is not it.
-const OCTETS_MAX: u64 = 1 << 20;
 
 /// The resolver as its status page shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,37 +53,14 @@ pub(super) fn gather(pages: Option<SocketAddr>) -> Daemon {
     let Some(address) = pages else {
         return Daemon::Off;
     };
-    let status = page(reachable(address)).as_deref().and_then(read);
-    status.map_or(Daemon::Silent(address), Daemon::Runs)
+    let page = client::status_at(address, PATIENCE).ok();
+    page.as_ref()
+        .and_then(read)
+        .map_or(Daemon::Silent(address), Daemon::Runs)
 }
 
-/// Where a socket that takes every address of the machine is reached.
-pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
-    let loopback = match address {
-        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-    };
-    let ip = address.ip();
-    SocketAddr::new(
-        if ip.is_unspecified() { loopback } else { ip },
-        address.port(),
-    )
-}
-
-fn page(address: SocketAddr) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    let request = format!("GET /status HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).ok()?;
-    let mut reply = String::new();
-    stream.take(OCTETS_MAX).read_to_string(&mut reply).ok()?;
-    Some(reply)
-}
-
-/// The status in an HTTP reply; none when it is another page, or not of namegate.
-fn read(reply: &str) -> Option<Status> {
-    let (_, body) = reply.split_once("\r\n\r\n")?;
-    let page: Value = serde_json::from_str(body).ok()?;
+/// What the page says; none when it is not of namegate.
+fn read(page: &Value) -> Option<Status> {
     let policy = &page["policy"];
     let listen = texts(&page["listen"]).filter_map(|it| it.parse().ok());
     let upstreams = page["upstreams"].as_array().into_iter().flatten();
@@ -128,19 +104,8 @@ mod tests {
             upstreams: vec!["udp://192.0.2.1:53".to_owned()],
             inotify: None,
         };
-        assert_eq!(
-            read(&format!("HTTP/1.1 200 OK\r\n\r\n{page}")),
-            Some(status)
-        );
-        assert_eq!(read("HTTP/1.1 200 OK\r\n\r\n{\"version\": \"9\"}"), None);
-        assert_eq!(read("SSH-2.0"), None);
-    }
-
-    #[test]
-    fn every_address_is_reached_at_loopback() {
-        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
-        assert_eq!(reachable(at("0.0.0.0:53")), at("127.0.0.1:53"));
-        assert_eq!(reachable(at("[::]:53")), at("[::1]:53"));
-        assert_eq!(reachable(at("192.0.2.1:53")), at("192.0.2.1:53"));
+        let read = |page: &str| read(&serde_json::from_str(page).expect("JSON"));
+        assert_eq!(read(page), Some(status));
+        assert_eq!(read("{\"version\": \"9\"}"), None);
     }
 }

@@ -3,11 +3,11 @@
 //! What the resolver saw comes in; for a name its class and why, and which names of a flood are worth to stop for,
 //! go out. Nothing is added here: whoever typed `exec` decides.
 
-use super::super::milliseconds;
+use super::super::{milliseconds, rules_of_list};
 use super::epilogue::{Companion, Hidden, Refusal};
 use crate::answer::Reason;
 use crate::config::Config;
-use crate::daemon::{Grants, StartError, compile};
+use crate::daemon::StartError;
 use crate::learn::{Class, Current, Item, Observation, Observations, Proposal, suggest};
 use crate::matcher::Rules;
 use crate::policy::Policy;
@@ -21,14 +21,10 @@ pub(super) struct Advisor {
 
 impl Advisor {
     pub(super) fn open(policy: &Policy, config: &Config) -> Result<Self, StartError> {
-        let grants = Grants::of(config).map_err(StartError::Patterns)?;
-        // Under `allow_all` nothing is refused that a list could allow.
-        let policy = Policy {
-            allow_all: false,
-            ..policy.clone()
-        };
-        let rules = compile(&policy, config, &grants);
-        Ok(Self { rules, policy })
+        Ok(Self {
+            rules: rules_of_list(policy, config)?,
+            policy: policy.clone(),
+        })
     }
 
     /// What `suggest` proposes for these.

@@ -142,12 +142,8 @@ fn allowed(args: &ExecArgs) -> Result<Vec<String>, u8> {
         match Pattern::parse(text) {
             Ok(pattern) => allowed.push(pattern.to_string()),
             Err(flaw) => {
-                let help = flaw.help.map_or(String::new(), |help| format!("; {help}"));
-                talk(&format!(
-                    "namegate: --allow {}: {}{help}",
-                    printable(text),
-                    flaw.message
-                ));
+                let (text, advice) = (printable(text), flaw.advice());
+                talk(&format!("namegate: --allow {text}: {advice}"));
                 flaws += 1;
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::super::{accept, configuration, exit, fail, printable, say, talk, talk_of, usage};
+use super::super::{accept, configuration, exit, fail, say, shown, talk, talk_of, usage};
 use super::args::AmendArgs;
 use super::replace::Original;
 use super::unified::unified;
@@ -57,10 +57,8 @@ pub(super) fn remove(args: &AmendArgs, color: clap::ColorChoice) -> Result<u8, u
 fn patterns(args: &AmendArgs) -> Result<Vec<Pattern>, u8> {
     let mut patterns: Vec<Pattern> = Vec::new();
     for text in args.names.iter().chain(&args.bundles.patterns()) {
-        let pattern = Pattern::parse(text).map_err(|flaw| {
-            let help = flaw.help.map_or(String::new(), |help| format!("; {help}"));
-            usage(&format!("{text:?}: {}{help}", flaw.message))
-        })?;
+        let pattern =
+            Pattern::parse(text).map_err(|flaw| usage(&format!("{text:?}: {}", flaw.advice())))?;
         if !patterns.contains(&pattern) {
             patterns.push(pattern);
         }
@@ -95,7 +93,7 @@ impl Open {
     }
 
     fn file(&self) -> String {
-        printable(&self.config.policy.file.display().to_string())
+        shown(&self.config.policy.file)
     }
 
     fn source(&self) -> &str {

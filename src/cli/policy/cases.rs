@@ -8,14 +8,14 @@ use std::path::Path;
 use serde_json::json;
 
 use super::super::querylog::unreadable;
-use super::super::{configuration, exit, printable, say, talk};
+use super::super::{configuration, exit, printable, say, shown, talk};
 use super::args::TestArgs;
 use super::judge_by;
 use crate::daemon::Judge;
 use crate::wire::{Name, Type};
 
 pub(super) fn test(args: &TestArgs, color: clap::ColorChoice) -> Result<u8, u8> {
-    let file = printable(&args.cases.display().to_string());
+    let file = shown(&args.cases);
     let config = configuration(&args.beside.flags())?;
     let (judge, _) = judge_by(&args.policy, &config, color)?;
     let text = read(&args.cases, &file)?;

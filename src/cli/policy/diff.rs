@@ -7,10 +7,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::super::args::Format;
-use super::super::{configuration, exit, printable, say, talk};
+use super::super::{configuration, counted, exit, printable, say, talk};
 use super::args::DiffArgs;
 use super::recorded::Recorded;
-use super::{counted, judge_by, show};
+use super::{judge_by, show};
 use crate::daemon::Judge;
 use crate::matcher::{Grant, Rules};
 use crate::policy::{Accepted, Pattern};

@@ -31,7 +31,7 @@ use crate::policy::Accepted;
 /// Carries out one of them.
 pub(super) fn run(command: &PolicyCommand, color: clap::ColorChoice) -> u8 {
     let done = match command {
-        PolicyCommand::New(args) => return new::new(args, color),
+        PolicyCommand::New(args) => new::new(args, color),
         PolicyCommand::Show(args) => show::show(args, color),
         PolicyCommand::Diff(args) => diff::diff(args, color),
         PolicyCommand::Test(args) => cases::test(args, color),
@@ -52,14 +52,4 @@ fn judge_by(
     let mut config = config.clone();
     config.policy.file = file.to_owned();
     open(config, color)
-}
-
-/// `1 name`, `2 names`.
-fn counted(count: impl TryInto<u64>, one: &str) -> String {
-    let count = count.try_into().unwrap_or(u64::MAX);
-    match (count, one.strip_suffix('y')) {
-        (1, _) => format!("1 {one}"),
-        (_, Some(stem)) => format!("{count} {stem}ies"),
-        (_, None) => format!("{count} {one}s"),
-    }
 }

@@ -4,26 +4,19 @@ use std::time::SystemTime;
 
 use serde_json::json;
 
-use super::super::{exit, milliseconds, say, talk_of};
+use super::super::{accept_as, exit, milliseconds, say};
 use super::args::NewArgs;
-use crate::policy::{self, Select};
+use crate::policy::Select;
 
-pub(super) fn new(args: &NewArgs, color: clap::ColorChoice) -> u8 {
+pub(super) fn new(args: &NewArgs, color: clap::ColorChoice) -> Result<u8, u8> {
     let mut allowed = args.allow.clone();
     let bundled = args.bundles.patterns().into_iter();
     allowed.extend(bundled.filter(|it| !args.allow.contains(it)));
     let text = document(&args.name, &allowed, milliseconds(SystemTime::now()));
     // What we print is what we would take.
-    match policy::read("policy.json", text.as_bytes(), &Select::Only) {
-        Ok(_) => {
-            say(&text);
-            exit::OK
-        }
-        Err(diagnostics) => {
-            talk_of(&diagnostics, color);
-            exit::BAD_POLICY
-        }
-    }
+    accept_as("policy.json", text.as_bytes(), &Select::Only, color)?;
+    say(&text);
+    Ok(exit::OK)
 }
 
 /// The fields in the order of the published schema, which is that of a reader's questions.

@@ -9,8 +9,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::super::querylog::{Findings, read_log};
-use super::super::{milliseconds, talk};
-use super::counted;
+use super::super::{counted, in_words, milliseconds, talk};
 use crate::answer::{Reason, Ruling};
 use crate::learn::{NAMES_MAX, Observation};
 use crate::wire::{Name, Type};
@@ -103,11 +102,6 @@ impl Recorded {
 /// A time that a record had.
 fn at(ms: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(ms)
-}
-
-/// A length of time to the second.
-pub(super) fn in_words(time: Duration) -> String {
-    humantime::format_duration(Duration::from_secs(time.as_secs())).to_string()
 }
 
 #[cfg(test)]

@@ -6,9 +6,8 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::super::args::Format;
-use super::super::{accept, configuration, exit, printable, read_policy, say};
+use super::super::{accept, configuration, counted, exit, printable, read_policy, say};
 use super::args::ShowArgs;
-use super::counted;
 use crate::config::Config;
 use crate::daemon::{select_of, sha256_of};
 use crate::policy::{self, Accepted, Diagnostics, Pattern, Policy, Severity};

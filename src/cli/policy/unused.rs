@@ -9,10 +9,9 @@ use serde_json::{Value, json};
 
 use super::super::args::Format;
 use super::super::explain::open;
-use super::super::{configuration, exit, say, talk, usage};
+use super::super::{configuration, counted, exit, in_words, say, talk, usage};
 use super::args::UnusedArgs;
-use super::counted;
-use super::recorded::{Recorded, in_words};
+use super::recorded::Recorded;
 use crate::answer::Reason;
 use crate::config::{Config, Sink};
 use crate::daemon::Judge;

@@ -9,7 +9,7 @@ use std::{fmt, io};
 use serde_json::Value;
 
 use super::super::client::{self, Client};
-use super::super::{configuration, exit, printable, say, talk, usage};
+use super::super::{configuration, exit, say, talk, usage};
 use super::args::WaitArgs;
 use crate::config::{Config, Flags};
 
@@ -99,7 +99,7 @@ fn sha256(status: &Value) -> &str {
 /// `policy ci (npl_1) gen 3 sha256 9f2c…`
 fn served(status: &Value) -> String {
     let policy = &status["policy"];
-    let word = |key: &str| printable(policy[key].as_str().unwrap_or("?"));
+    let word = |key: &str| client::word(&policy[key], "?");
     match policy["generation"].as_u64() {
         None => "no policy yet".to_owned(),
         Some(generation) => format!(
@@ -123,8 +123,8 @@ fn over(source: &Source, timeout: Duration, seen: &io::Result<Value>) -> String 
     if let Some(errors) = refused["errors"].as_array() {
         text += "\nthe file was refused:";
         for error in errors {
-            let message = printable(error["message"].as_str().unwrap_or_default());
-            let code = printable(error["code"].as_str().unwrap_or_default());
+            let message = client::word(&error["message"], "");
+            let code = client::word(&error["code"], "");
             text += &format!("\n  line {}: {code} {message}", error["line"]);
         }
     }
