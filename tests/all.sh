@@ -13,7 +13,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 # What the tests call, and where Debian has it. The header is libc's for the static lookups.
 TOOLS=(dig:bind9-dnsutils nsd:nsd ip:iproute2 curl:curl git:git python3:python3 node:nodejs busybox:busybox musl-gcc:musl-tools
-    getent:libc-bin unshare:util-linux setpriv:util-linux pgrep:procps setcap:libcap2-bin)
+    getent:libc-bin unshare:util-linux setpriv:util-linux pgrep:procps setcap:libcap2-bin strace:strace)
 
 main() {
     PATH=$PATH:/usr/sbin:/sbin
