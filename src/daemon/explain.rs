@@ -263,8 +263,7 @@ impl Judge {
 
     /// What would allow it, as an operation on the file (RFC 6902).
     fn fix(&self, opinion: &Opinion) -> Option<Value> {
-        let is_unlisted = matches!(opinion.reason, Reason::NotListed | Reason::DenyAll);
-        if !is_unlisted || opinion.unlistable.is_some() {
+        if !opinion.reason.is_unlisted() || opinion.unlistable.is_some() {
             return None;
         }
         let path = format!("{}/-", self.document.as_ref()?.hostnames);
