@@ -17,7 +17,7 @@ use nix::sys::prctl::{get_no_new_privs, set_keepcaps, set_no_new_privs};
 use nix::unistd::{Gid, Uid, getegid, geteuid, setgroups, setresgid, setresuid};
 use serde_json::{Value, json};
 
-use crate::config::{self, Config, Server, Sink, User};
+use crate::config::{Config, Landlock, Server, Sink, User};
 
 /// What Landlock could do when these rules were tried; what a later kernel has beyond it is let alone.
 const TRIED: ABI = ABI::V6;
@@ -138,7 +138,7 @@ impl fmt::Display for Unconfined {
             ),
             Self::Landlock(error) => write!(
                 f,
-                "cannot be confined by Landlock: {error}\n  help: sandbox.landlock = \"off\" does without"
+                "cannot be confined by Landlock: {error}\n  help: sandbox.landlock = \"best_effort\" does without"
             ),
             Self::System(errno) => write!(f, "cannot give up rights: {errno}"),
         }
@@ -157,14 +157,22 @@ pub(super) fn give_up(config: &Config) -> Result<Rights, Unconfined> {
     }
     set_no_new_privs().map_err(Unconfined::System)?;
     let landlock = match config.sandbox.landlock {
-        config::Landlock::Off => Kept::Off,
-        config::Landlock::BestEffort => kept(&confine(config).map_err(Unconfined::Landlock)?),
-        config::Landlock::Require => {
-            let kept = kept(&confine(config).map_err(Unconfined::Landlock)?);
-            kept.abi().map(|_| kept).ok_or(Unconfined::NoLandlock)?
+        Landlock::Off => Kept::Off,
+        Landlock::BestEffort => {
+            confine(config).map_or_else(|error| without(&error), |it| kept(&it))
         }
+        Landlock::Require => kept(&confine(config).map_err(Unconfined::Landlock)?),
     };
+    if landlock == Kept::Unavailable && config.sandbox.landlock == Landlock::Require {
+        return Err(Unconfined::NoLandlock);
+    }
     Ok(Rights { landlock })
+}
+
+/// The kernel has it, and does not take the rules: the best is none.
+fn without(error: &RulesetError) -> Kept {
+    tracing::warn!(%error, "Landlock is there, but does not confine");
+    Kept::Unavailable
 }
 
 /// Becomes somebody else for good. Groups go first: without root they could not.
@@ -415,7 +423,7 @@ mod tests {
     fn an_upstream_s_port_is_that_of_all_its_kinds() {
         let mut config = Config::default();
         let at = |text: &str| text.parse().expect("an address");
-        config.forward = vec![config::Forward {
+        config.forward = vec![crate::config::Forward {
             zone: crate::wire::Name::ROOT,
             servers: vec![
                 Server::Tcp(at("192.0.2.1:5300")),

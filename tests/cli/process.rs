@@ -495,23 +495,16 @@ fn what_it_has_to_do_it_does_behind_landlock() {
     assert!(!room.path("run/admin.sock").exists());
 }
 
-/// Runs a command as on a kernel without Landlock.
-fn without_landlock(room: &Room, args: &[&str]) -> Option<Command> {
+/// The program where a system call always fails.
+fn failing(room: &Room, call_and_error: &str, args: &[&str]) -> Option<Command> {
+    let inject = format!("inject={call_and_error}");
+    let program = env!("CARGO_BIN_EXE_namegate");
     // The program itself is our child, and strace its own: who ends the one ends the other.
-    let filter = [
-        "-D",
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        "inject=landlock_create_ruleset:error=ENOSYS",
-        env!("CARGO_BIN_EXE_namegate"),
-    ];
+    let filter = ["-D", "-f", "-qq", "-o", "/dev/null", "-e", &inject, program];
     let mut version = room.command("strace", &filter);
     let works = version.arg("--version").output();
     let Ok(true) = works.map(|it| it.status.success()) else {
-        skip("strace is not here, or may not hide a system call");
+        skip("strace is not here, or may not make a system call fail");
         return None;
     };
     let mut command = room.command("strace", &filter);
@@ -526,18 +519,30 @@ fn without_landlock_it_serves_unless_that_is_required() {
     let url = upstream.url();
     let run = "run --policy policy.json --listen 127.0.0.1:0 --metrics 127.0.0.1:0 --upstream";
     let args: Vec<&str> = run.split(' ').chain([&*url]).collect();
-    let Some(mut command) = without_landlock(&room, &args) else {
-        return;
-    };
-    let told = in_time(command.env("NAMEGATE_SANDBOX_LANDLOCK", "require"));
-    for part in ["no Landlock", "best_effort", "--- exit 78"] {
-        assert!(told.contains(part), "{told}");
+    let absent = (
+        "landlock_create_ruleset:error=ENOSYS",
+        "has no Landlock",
+        78,
+    );
+    let broken = (
+        "landlock_restrict_self:error=EPERM",
+        "cannot be confined",
+        71,
+    );
+    for (failure, why, code) in [absent, broken] {
+        let Some(mut command) = failing(&room, failure, &args) else {
+            return;
+        };
+        let told = in_time(command.env("NAMEGATE_SANDBOX_LANDLOCK", "require"));
+        for part in [why, "best_effort", &format!("--- exit {code}")] {
+            assert!(told.contains(part), "no {part:?} in:\n{told}");
+        }
+        let command = failing(&room, failure, &args);
+        let running = Running::of(command.expect("it was there"));
+        assert_eq!(running.ask("github.com"), "192.0.2.7");
+        assert_eq!(status(&running)["sandbox"]["landlock"], "unavailable");
+        running.says("landlock=unavailable");
     }
-    let command = without_landlock(&room, &args).expect("it was there");
-    let running = Running::of(command);
-    assert_eq!(running.ask("github.com"), "192.0.2.7");
-    assert_eq!(status(&running)["sandbox"]["landlock"], "unavailable");
-    running.says("landlock=unavailable");
 }
 
 #[test]
