@@ -292,7 +292,14 @@ fn a_missing_policy_is_waited_for_when_the_configuration_says_so() {
 #[test]
 fn a_port_that_is_taken_ends_it_with_the_owner_and_three_remedies() {
     let room = Room::new();
-    let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    // One whose number nobody has over TCP, where it is tried first: a connection of somebody else's has no owner to be seen.
+    let over_udp = || {
+        let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let is_free = TcpListener::bind(udp.local_addr().expect("bound")).is_ok();
+        is_free.then_some(udp)
+    };
+    let udp = std::iter::repeat_with(over_udp).take(20).flatten().next();
+    let udp = udp.expect("a port that is free over TCP");
     let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
     let pages = TcpListener::bind("127.0.0.1:0").expect("a port");
     let start = "run --policy policy.json --upstream udp://127.0.0.9";
