@@ -11,6 +11,7 @@ mod judge;
 mod live;
 mod memory;
 mod operator;
+mod places;
 mod probe;
 mod rate;
 mod reload;
@@ -20,6 +21,7 @@ mod sandbox;
 mod socket;
 mod start_error;
 mod state;
+mod waiting;
 mod zones;
 
 use std::net::SocketAddr;
@@ -32,10 +34,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use self::ground::Standing;
-use self::operator::Waiting;
 use self::reload::{First, Reloads};
 use self::socket::SocketFile;
 use self::state::State;
+use self::waiting::Waiting;
 use self::zones::ZoneFiles;
 pub use audit::Audit;
 pub use explain::kinship_text;

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::ground::Standing;
-use super::operator::Waiting;
 use super::road::Road;
+use super::waiting::Waiting;
 use crate::answer::upstream::{self, RTT_BOUNDS_US};
 use crate::config::Config;
 use crate::telemetry::{
