@@ -84,6 +84,7 @@ fn alone(pipe: File) -> File {
 mod tests {
     use std::io::Read;
     use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
     use std::time::Instant;
 
     use super::*;
@@ -119,6 +120,15 @@ mod tests {
         reader.read_exact(&mut octets).expect("what was taken");
         assert_eq!(stream.write(b"x").expect("there is room"), 1);
         assert!(!stream.is_stuck);
+    }
+
+    /// As the journal is one.
+    #[test]
+    fn a_socket_whose_reader_is_stuck_is_not_waited_for_either() {
+        let (_reader, writer) = UnixStream::pair().expect("a socket");
+        let mut stream = Stream::new(OwnedFd::from(writer).into()).expect("open");
+        assert!(fill(&mut stream).0 > 0);
+        assert!(stream.write(b"x").is_err());
     }
 
     #[test]
