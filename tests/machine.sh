@@ -16,11 +16,13 @@ source lib/checks.sh
 source lib/box.sh
 
 CASES=(no_more_threads the_clock_steps no_descriptors many_connections nothing_can_be_sent the_interface_goes another_address
-    a_full_disk nobody_reads_the_query_log nobody_reads_the_own_log no_inotify odd_places another_user
+    a_full_disk files_have_a_limit nobody_reads_the_query_log nobody_reads_the_own_log no_inotify odd_places another_user
     stopped_and_continued killed_at_any_time too_little_memory the_port_is_lost
     no_ipv6 resolv_conf_changes)
 # What is felt is felt within this; the time taken is told, not judged.
-SOON_S=8
+SOON_S=15
+# A program starts within this, also where many others do.
+START_S=30
 # Half of a processor: a loop that spins takes a whole one.
 CALM_PERCENT=50
 # Questions in a row.
@@ -103,7 +105,7 @@ begin() {
 # serve [COMMAND...]: the same, and it answers.
 serve() {
     begin "$@"
-    within 10 answers 127.0.0.1 53 localhost A || die "namegate does not answer: $(tail -n 3 "$T/namegate.err")"
+    within "$START_S" answers 127.0.0.1 53 localhost A || die "namegate does not answer: $(tail -n 3 "$T/namegate.err")"
 }
 
 # ends LABEL CODE PATTERN: namegate does not start, and says why.
@@ -313,6 +315,7 @@ a_full_disk() {
     same 'a full disk: blocked names are answered' "$MANY" "$(a_row full example NXDOMAIN)"
     soon 'a full disk: lost records are counted' metric_passes namegate_querylog_dropped_total 0
     is_so 'a full disk: it is told' says 'query log cannot be written.*No space left'
+    allow_by_command
     python3 machine/many.py 500 >"$POLICY" 2>/dev/null
     soon 'a full disk: half a policy is refused' says 'the policy file is refused'
     is_so 'a full disk: the policy before it stays' resolves one.gate.example
@@ -324,6 +327,33 @@ a_full_disk() {
     soon 'there is room again: the log goes on' grep -q '"name":"room\.example"' "$log"
     soon 'there is room again: the text for the box too' grep -q 'room\.example' "$disk/blocked"
     same 'every line is a record, but for one that was cut off at most' yes "$(python3 machine/torn.py 1 <"$log")"
+}
+
+# allow_by_command: a change that has no room leaves the file as it was, and nothing beside it.
+allow_by_command() {
+    local before code=0
+    before=$(ls -A /run/disk && sha256sum "$POLICY")
+    "$NAMEGATE_BIN" policy add --policy "$POLICY" more.gate.example >"$T/add" 2>&1 || code=$?
+    same "a full disk: policy add: $(tail -n 1 "$T/add")" 71 "$code"
+    same 'a full disk: policy add leaves all as it was' "$before" "$(ls -A /run/disk && sha256sum "$POLICY")"
+}
+
+# files_have_a_limit: RLIMIT_FSIZE, whose signal ends those who do not expect it.
+files_have_a_limit() {
+    configure '[log]' 'queries = "all"' "sink = \"file:$T/query.jsonl\""
+    serve prlimit --fsize=16384
+    same 'a log as large as a file may be: blocked names are answered' "$MANY" "$(a_row limit example NXDOMAIN)"
+    soon 'a log as large as a file may be: lost records are counted' metric_passes namegate_querylog_dropped_total 0
+    is_so 'a log as large as a file may be: it is told' says 'query log cannot be written.*File too large'
+    mv "$T/query.jsonl" "$T/query.old"
+    kill -HUP "$PID"
+    soon 'another file: the log goes on' record_in "$T/query.jsonl"
+}
+
+# record_in FILE: a query of now is logged there.
+record_in() {
+    status_of "again$EPOCHSECONDS.example" >/dev/null
+    grep -aq '"name":"again[0-9]*\.example"' "$1" 2>/dev/null
 }
 
 # a_stuck_pipe NAME: a pipe that is full, its end for writing in $PIPE, for reading in $UNREAD.
@@ -348,14 +378,9 @@ nobody_reads_the_query_log() {
     holds 'nobody reads standard output: what was blocked is remembered' "$("$NAMEGATE_BIN" blocked 2>&1)" "unread$((MANY - 1))\.example"
     a_change 'nobody reads standard output' other.gate.example unread.gate.example
     it_is_calm 'nobody reads standard output'
-    timeout 5 cat <&"$UNREAD" >"$T/read" &
+    timeout 10 cat <&"$UNREAD" >"$T/read" &
     STARTED+=("$!")
-    soon 'he reads again: records come' record_arrives
-}
-
-record_arrives() {
-    status_of "again$EPOCHSECONDS.example" >/dev/null
-    grep -aq '"name":"again[0-9]*\.example"' "$T/read"
+    soon 'he reads again: records come' record_in "$T/read"
 }
 
 # nobody_reads_the_own_log: standard error, which is a pipe.
@@ -368,13 +393,18 @@ nobody_reads_the_own_log() {
     a_change 'nobody reads standard error' second.gate.example first.gate.example
     a_change 'nobody reads standard error, again' third.gate.example second.gate.example
     it_is_calm 'nobody reads standard error'
-    timeout 5 cat <&"$UNREAD" >"$T/read" &
+    timeout 10 cat <&"$UNREAD" >"$T/read" &
     STARTED+=("$!")
-    allow fourth.gate.example
-    soon 'he reads again: it is said how many lines are lost' grep -aq 'lines of this log are lost.*lines=[0-9]' "$T/read"
+    soon 'he reads again: it is said how many lines are lost' is_told
     dd if=/dev/zero of="$PIPE" bs=4k count=64 oflag=nonblock 2>/dev/null
     kill -TERM "$PID"
     soon 'nobody reads standard error: it ends when it is told to' gone "$PID"
+}
+
+# is_told: whenever there is something to say.
+is_told() {
+    kill -HUP "$PID"
+    grep -aq 'lines of this log are lost.*lines=[0-9]' "$T/read"
 }
 
 # no_inotify: with a limit of a user namespace, which is nobody else's.
@@ -655,7 +685,7 @@ the_port_is_lost() {
         rm -f "$T/holder.out"
         start holder python3 machine/hold.py "$transport" 127.0.0.1 53
         holder=$STARTED_PID
-        within 10 test -s "$T/holder.out" || die 'the port is not held'
+        within "$START_S" test -s "$T/holder.out" || die 'the port is not held'
         ends "$transport alone is taken" 71 "127\.0\.0\.1:53 over ${transport^^}: Address already in use"
         is_so "$transport alone is taken: by whom" says "held by python.*pid $holder"
         stop "$holder"

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
+use nix::libc::SIGXFSZ;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::getppid;
 use tokio::runtime::{Builder, Runtime};
@@ -79,6 +80,8 @@ fn start_spare_threads(runtime: &Runtime) {
 async fn serve(config: &Config) -> Result<u8, StartError> {
     let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Io)?;
     let mut end = End::listen().map_err(StartError::Io)?;
+    // Whoever listens for it is not ended by it: a log that has become too large is like one on a full disk.
+    let _too_large = signal(SignalKind::from_raw(SIGXFSZ)).map_err(StartError::Io)?;
     let mut daemon = Daemon::start(config).await?;
     tell_of_start(&daemon);
     daemon.tell_supervisor(Phase::Ready);
