@@ -385,10 +385,10 @@ fn wait_asks_at_the_socket() {
         .to_owned();
     let told = served.tell(&format!("policy wait --sha256 {sha256} --timeout 5s"));
     has(&told, &["policy test (npl_1) gen 1 sha256 ", "--- exit 0"]);
-    let told = served.tell("policy wait --sha256 00000000 --timeout 100ms");
+    let told = served.tell("policy wait --sha256 00000000 --timeout 1s");
     has(
         &told,
-        &["not within 100ms; it serves policy test", "--- exit 1"],
+        &["not within 1s; it serves policy test", "--- exit 1"],
     );
 }
 
