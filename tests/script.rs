@@ -175,6 +175,7 @@ stories! {
     wire_every_type_passes,
     wire_header_z,
     wire_keepalive,
+    wire_long_target,
     wire_meta_types,
     wire_nsid,
     wire_nsid_gives_way,

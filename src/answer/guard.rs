@@ -374,9 +374,8 @@ impl Trail {
     /// What a wildcard made is only believed with the proof that there is no nearer name (RFC 4035 §5.3.4).
     fn keep_expansion(&mut self, message: &Message<'_>, set_out: usize) -> Result<(), Astray> {
         let of_trail = |owner: Name| owner == self.here || self.passed[set_out..].contains(&owner);
-        let is_expanded = |it: Record<'_>| {
-            it.kind == Type::RRSIG && is_of_wildcard(&it) && of_trail(it.owner())
-        };
+        let is_expanded =
+            |it: Record<'_>| it.kind == Type::RRSIG && is_of_wildcard(&it) && of_trail(it.owner());
         if self.dnssec_ok && answers(message).any(is_expanded) {
             self.keep_proofs(message, u32::MAX)?;
         }
