@@ -101,6 +101,7 @@ server:
     access-control: 127.0.0.0/8 allow_setrd
     do-not-query-localhost: no
     do-daemonize: no
+    incoming-num-tcp: 100
     username: ""
     chroot: ""
     directory: "$T"

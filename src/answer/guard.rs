@@ -829,10 +829,18 @@ mod tests {
 
     #[test]
     fn a_denial_has_as_many_proofs_as_one_takes() {
-        let nsec: &[u8] = b"\0\0\x2F\0\x01\0\0\0\x3C\0\x01\0";
-        let mut records = vec![nsec; 4000];
-        records.push(SOA);
-        assert_eq!(denied(&records).said.counts(), [0, 1 + 8, 0]);
+        let nsec = |types: u16| {
+            let [high, low] = types.to_be_bytes();
+            [&b"\0\0\x2F\0\x01\0\0\0\x3C\0\x03\0"[..], &[high, low]].concat()
+        };
+        let proofs = |distinct: u16| {
+            let nsecs: Vec<Vec<u8>> = (0..4000).map(|i| nsec(i % distinct)).collect();
+            let records = nsecs.iter().map(Vec::as_slice).chain([SOA]);
+            denied(&records.collect::<Vec<_>>()).said.counts()
+        };
+        assert_eq!(proofs(4000), [0, 1 + 8, 0]);
+        // RFC 2181 §5: one that stands there twice is one.
+        assert_eq!(proofs(1), [0, 1 + 1, 0]);
     }
 
     #[test]

@@ -162,7 +162,10 @@ class Asker:
 def hear_stream(sock):
     """The one message of a connection."""
     with sock, sock.makefile("rb") as stream:
-        return stream.read(int.from_bytes(stream.read(2), "big"))
+        octets = stream.read(int.from_bytes(stream.read(2), "big"))
+    if not octets:
+        raise OSError("closed without a word")
+    return octets
 
 
 def hear_datagram(sock, number):
