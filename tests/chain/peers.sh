@@ -15,7 +15,7 @@ program_of() {
     kresd*) echo kresd ;;
     pdns*) echo pdns_recursor ;;
     knot) echo knotd ;;
-    resolved) echo "$UNPACKED/lib/systemd/systemd-resolved" ;;
+    resolved*) echo "$UNPACKED/lib/systemd/systemd-resolved" ;;
     nscd) echo "$UNPACKED/usr/sbin/nscd" ;;
     *) echo "$1" ;;
     esac
@@ -50,7 +50,7 @@ unbound_zone() { printf '%s-zone:\n  name: "%s"\n  %s-addr: %s\n' "$1" "$2" "$1"
 # unbound_stubs UPSTREAM: as the server of every top-level domain. It could not be the root, which has to name its servers.
 unbound_stubs() {
     local zone
-    for zone in biz com dev edu info io net xyz; do unbound_zone stub "$zone" "$1"; done
+    for zone in biz com dev edu info internal io net xyz; do unbound_zone stub "$zone" "$1"; done
 }
 
 # unbound_with ADDRESS UPSTREAM NAME REST
@@ -135,7 +135,7 @@ local-address=$1
 allow-from=$access
 $4
 dont-query=
-dnssec=off
+dnssec=process-no-validate
 threads=1
 socket-dir=$T/$3
 security-poll-suffix=
@@ -147,9 +147,14 @@ EOF
 
 # --- caches of one machine, each with a /run and an /etc/resolv.conf of its own ---
 
-run_resolved() {
+# It keeps nothing that comes from this machine, unless it is told to.
+run_resolved() { resolved_with "$@" CacheFromLocalhost=no; }
+run_resolved_caching() { resolved_with "$@" CacheFromLocalhost=yes; }
+
+# resolved_with ADDRESS UPSTREAM NAME LINE
+resolved_with() {
     printf '%s\n' '[Resolve]' "DNS=$2" FallbackDNS= 'Domains=~.' LLMNR=no MulticastDNS=no \
-        DNSStubListener=no "DNSStubListenerExtra=$1" >"$T/$3/chain.conf"
+        DNSStubListener=no "DNSStubListenerExtra=$1" "$4" >"$T/$3/chain.conf"
     accounts "$T/$3"
     # shellcheck disable=SC2016
     start "$3" unshare --mount sh -eu -c '
