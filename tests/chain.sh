@@ -34,6 +34,9 @@ INTERNET=127.0.0.2
 ALLOWED=(www.example.com www.example.net www.example.edu '*.example.dev' www.example.io only4.example.biz)
 REVOKED=(gone.example.info long.example.info)
 GRANTED=(late.example.com fresh.example.xyz)
+# NAME=FILE of the internet's zones; peers whose absence was told.
+ZONES=()
+declare -A ABSENT=()
 
 main() {
     case ${1:-} in
@@ -112,7 +115,6 @@ build_internet() {
     while read -r zone; do ZONES+=("$zone=$T/${zone/#./root}.zone"); done <"$T/zones"
     start_internet "$INTERNET" 53 "${ZONES[@]}"
 }
-ZONES=()
 
 # sign DIRECTORY: org, with a key of the moment.
 sign() {
@@ -194,14 +196,18 @@ all_have() {
 # subnet VALUE: where the chains of that value are.
 subnet() { case $1 in nxdomain) echo 127.0.1 ;; nodata) echo 127.0.2 ;; esac; }
 
-# is_here PEER: can it be started? Its absence is told, once.
+# is_here PEER: can it be started? If not, that is told, once.
 is_here() {
-    command -v "$(program_of "$1")" >/dev/null && return
-    [[ -n ${ABSENT[$1]:-} ]] || skip "$1" "no $(basename "$(program_of "$1")") here"
+    local why=
+    command -v "$(program_of "$1")" >/dev/null || why="no $(basename "$(program_of "$1")") here"
+    [[ $1 != resolved* ]] || has_users || why='it changes to another user, and this user namespace has no other'
+    [[ -n $why ]] || return 0
+    [[ -n ${ABSENT[$1]:-} ]] || skip "$1" "$why"
     ABSENT[$1]=yes
     return 1
 }
-declare -A ABSENT=()
+
+has_users() { awk '{ users += $3 } END { exit users < 2 }' /proc/self/uid_map; }
 
 # put_in_front PEER VALUE: it asks that namegate alone, and is to be asked at $AT.
 put_in_front() {

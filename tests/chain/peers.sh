@@ -33,10 +33,11 @@ version_of() {
 
 run_dnsmasq() {
     {
-        printf '%s\n' "listen-address=$1" bind-interfaces no-resolv no-hosts user=root group=root "pid-file=$T/$3/pid"
+        printf '%s\n' "listen-address=$1" bind-interfaces no-resolv no-hosts
         [[ $2 == none ]] || echo "server=$2"
     } >"$T/$3/dnsmasq.conf"
-    start "$3" dnsmasq --keep-in-foreground --log-facility=- -C "$T/$3/dnsmasq.conf"
+    # Without a daemon it changes to no other user, for which a user namespace has no room.
+    start "$3" dnsmasq --no-daemon -C "$T/$3/dnsmasq.conf"
 }
 
 run_unbound() { unbound_with "$@" "$(unbound_zone forward . "$2")"; }

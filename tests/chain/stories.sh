@@ -136,8 +136,12 @@ own_zone() {
     tell own_zone
 }
 
-# Does it pass on why a name is blocked?
-reason() { printf 'reason\t%s\n' "$(dig +tries=2 +time=5 "@$AT" evil.example.com A | grep -oE 'EDE: 15' || echo no)"; }
+# Does it pass on why a name is blocked, when it asks and when it remembers?
+reason() {
+    local said
+    said=$(for _ in 1 2; do dig +tries=2 +time=5 "@$AT" reason.example.com A | grep -oE 'EDE: 15' || echo no; done)
+    printf 'reason\t%s\n' "${said/$'\n'/, then }"
+}
 
 # edit PEER NAME: what was asked just before the policy is another, and how long it lives on; and what was allowed all the
 # while, after its time in the cache.
