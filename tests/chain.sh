@@ -3,7 +3,7 @@
 # policy is felt in time, and whatever stands behind gives right answers.
 #
 #   tests/chain.sh            the peers that a test may install: dnsmasq, unbound, NSD
-#   tests/chain.sh --all      every peer, or those that are named behind it; two minutes; prints the tables
+#   tests/chain.sh --all      every peer, or those that are named behind it; a few minutes; prints the tables
 #
 # Needs nsd, dig, python3 and as many of the peers as there are; --all gets what is missing from Debian's packages
 # (NAMEGATE_NO_INSTALL=1 forbids that), starts no service by it, and only unpacks those two that would take over the
@@ -157,10 +157,17 @@ ancestors = '$1'" "${ALLOWED[@]}" "${REVOKED[@]}"
     for peer in "${IN_FRONT[@]}"; do
         is_here "$peer" || continue
         put_in_front "$peer" "$1"
-        { awaits "$peer" "$AT" && front "$peer" "$AT" "${peer}_$1"; } >"$T/${peer}_$1/said" 2>"$T/${peer}_$1.said.err" &
+        tell_in_front "$peer" "$AT" "${peer}_$1" >"$T/${peer}_$1/said" 2>"$T/${peer}_$1.said.err" &
         tellers+=($!)
         CHAINS+=("${peer}_$1")
     done
+}
+
+# tell_in_front PEER ADDRESS NAME: its stories; the others do not wait for one that has none to tell.
+tell_in_front() {
+    awaits "$1" "$2" && front "$@"
+    : >"$T/$3/ready"
+    : >"$T/$3/asked"
 }
 
 # begin_behind: every peer as the upstream of a namegate of its own.
@@ -238,20 +245,17 @@ judge() {
     [[ $part != behind ]] || label="$peer behind"
     while IFS=$'\t' read -r story said; do
         count=$((count + 1))
-        case $story in
-        above | reason | case) info "$label: $story: $said" ;;
-        *)
-            if [[ $said == ok ]]; then
-                ok "$label: $story"
-            elif [[ $said =~ ^[0-9]+$ ]]; then
-                ok "$label: $story, after $said ms"
-            elif is_known "$peer $part $story" "$said"; then
-                info "$label: $story: as is known of this peer: $said"
-            else
-                fail "$label: $story" ok "$said"
-            fi
-            ;;
-        esac
+        if [[ $story == above || $story == reason || $story == case ]]; then
+            info "$label: $story: $said"
+        elif [[ $said == ok ]]; then
+            ok "$label: $story"
+        elif [[ $said =~ ^[0-9]+$ ]]; then
+            ok "$label: $story, after $said ms"
+        elif is_known "$peer $part $story" "$said"; then
+            info "$label: $story: as is known of this peer: $said"
+        else
+            fail "$label: $story" ok "$said"
+        fi
     done <"$T/$1/said"
     ((count > 5)) || fail "$label" 'its stories' "$(tail -n 3 "$T/$1.said.err")"
 }
@@ -277,26 +281,31 @@ all_are() { ! tr ',' '\n' <<<"${2//, /,}" | grep -qvxE -- "$1"; }
 # report: the tables of docs/PROOF.md.
 report() {
     local peer value chain
-    printf '\n| peer | ancestors | above | neighbour | ancestor | child | wildcard | families | own zone | expiry | allowed after, s | revoked after, s | reason |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|\n'
+    local front=(above neighbour ancestor child wildcard families own_zone expiry late fresh gone long reason)
+    local behind=(data chains negatives sizes case letters signed refusals restart recovery back)
+    row peer ancestors "${front[@]}"
     for peer in "${IN_FRONT[@]}"; do
-        for value in nxdomain nodata; do
-            chain=$T/${peer}_$value/said
-            [[ -s $chain ]] || continue
-            printf '| %s %s | %s |' "$peer" "$(version_of "$peer")" "$value"
-            printf ' %s |' "$(cell above)" "$(cell neighbour)" "$(cell ancestor)" "$(cell child)" "$(cell wildcard)" \
-                "$(cell families)" "$(cell own_zone)" "$(cell expiry)" "$(cell late), $(cell fresh)" "$(cell gone), $(cell long)" "$(cell reason)"
-            echo
-        done
-    done
-    printf '\n| peer | data | chains | negatives | sizes | case | letters | signed | refusals | restart | recovery | back after, s |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n'
-    for peer in "${BEHIND[@]}"; do
-        chain=$T/${peer}_behind/said
-        [[ -s $chain ]] || continue
-        printf '| %s %s |' "$peer" "$(version_of "$peer")"
-        for story in data chains negatives sizes case letters signed refusals restart recovery back; do printf ' %s |' "$(cell "$story")"; done
-        echo
+        for value in nxdomain nodata; do row_of "$peer" "$value" "$value" "${front[@]}"; done
     done
     echo
+    row peer "${behind[@]}"
+    for peer in "${BEHIND[@]}"; do row_of "$peer" behind "${behind[@]}"; done
+}
+
+# row CELL...
+row() {
+    printf '| %s ' "$@"
+    echo '|'
+}
+
+# row_of PEER PART WORD|STORY...: a word that is no story stands for itself.
+row_of() {
+    local chain=$T/${1}_$2/said story cells=()
+    [[ -s $chain ]] || return 0
+    for story in "${@:3}"; do
+        if [[ $story == "$2" ]]; then cells+=("$story"); else cells+=("$(cell "$story")"); fi
+    done
+    row "$1 $(version_of "$1")" "${cells[@]}"
 }
 
 # cell STORY: what $chain told of it, short: milliseconds as seconds, faults as their number.
