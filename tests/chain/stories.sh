@@ -195,7 +195,7 @@ follow() {
             unset "names[$i]"
         done
         names=("${names[@]}")
-        if [[ $2 == nscd ]]; then sleep 1; else sleep 0.1; fi
+        if [[ $2 == nscd ]]; then sleep 1; else sleep 0.2; fi
     done
     for i in "${names[@]}"; do printf '%s\tnot %s within %d ms\n' "${i%%.*}" "${want[${i%%.*}]}" "$patience"; done
 }
@@ -308,4 +308,5 @@ restart() {
     tell recovery
 }
 
-resolves() { [[ $(look "$AT" "$1" A) == "$YES4" ]]; }
+# resolves NAME: if not, the next question comes a little later.
+resolves() { [[ $(look "$AT" "$1" A) == "$YES4" ]] || { sleep 0.2 && false; }; }
