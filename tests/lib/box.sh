@@ -6,8 +6,8 @@
 
 NAMESPACES=(--net --mount --pid --fork --kill-child=TERM --mount-proc)
 
-# in_namespaces SUITE WHAT [WORD...]: runs tests/SUITE.sh --inside WORD... in there; where the machine allows no
-# namespaces, it says SKIPPED of WHAT.
+# in_namespaces SUITE WHAT [ARGUMENT...]: runs tests/SUITE.sh --inside ARGUMENT... in there; where the machine allows no namespaces, it says
+# SKIPPED of WHAT.
 in_namespaces() {
     find_program
     export NAMEGATE_BIN
