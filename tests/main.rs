@@ -23,6 +23,7 @@ mod options;
 mod readme;
 mod schema;
 mod script;
+mod soak;
 mod sockets;
 mod telemetry;
 mod tidy;
