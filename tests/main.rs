@@ -26,7 +26,6 @@ mod options;
 mod readme;
 mod schema;
 mod script;
-mod soak;
 mod sockets;
 mod telemetry;
 mod tidy;

@@ -21,7 +21,7 @@ const MEMORY: Duration = Duration::from_secs(5);
 /// How long a question that others join may have been on its way.
 const QUESTION: Duration = Duration::from_secs(4);
 /// What is left to threads that do not run at once, here and there.
-const SLACK: Duration = Duration::from_secs(2);
+const SLACK: Duration = Duration::from_millis(500);
 
 /// How it is.
 const THERE: u8 = 0;
@@ -182,11 +182,11 @@ impl Upstream {
         });
     }
 
-    /// Until the client goes, or says nothing for a second.
+    /// Until the client goes, or says nothing for longer than it would wait for an answer.
     fn serve_stream(&self, mut stream: TcpStream) -> Option<()> {
         stream.set_nonblocking(false).ok()?;
         stream.set_nodelay(true).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+        stream.set_read_timeout(Some(2 * QUESTION)).ok()?;
         loop {
             let mut len = [0; 2];
             stream.read_exact(&mut len).ok()?;
