@@ -9,7 +9,6 @@ mod explain;
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -21,6 +20,7 @@ use super::cookies::Cookies;
 use super::fetch::{Fetcher, Known};
 use super::live::{Grants, Live, reason, reason_denied};
 use super::places::{Place, Places};
+use super::probe::Announced;
 use super::rate::Rates;
 use crate::answer::blocked::would_deny;
 use crate::answer::cache::{Cache, Entry, Found};
@@ -61,8 +61,7 @@ pub struct Road {
     /// None: those of clients are ignored.
     cookies: Option<Cookies>,
     telemetry: Arc<Telemetry>,
-    /// The port from which we ask ourselves, on this machine; 0: none. Such queries are nobody's figures.
-    probe_port: AtomicU16,
+    announced: Announced,
 }
 
 /// What the configuration says about the manner of answering.
@@ -208,7 +207,7 @@ impl Road {
             rates: Rates::new(config.listen.rate_per_client, Instant::now()),
             cookies: config.listen.cookies.then(Cookies::new),
             telemetry,
-            probe_port: AtomicU16::new(0),
+            announced: Announced::default(),
         }
     }
 
@@ -226,7 +225,7 @@ impl Road {
 
     /// The next query from this address of ours is our own.
     pub(super) fn expect_probe_from(&self, address: SocketAddr) {
-        self.probe_port.store(address.port(), Relaxed);
+        self.announced.announce(address);
     }
 
     /// Puts another policy in force: the next query is judged by it.
@@ -786,9 +785,7 @@ impl Road {
 /// What is counted.
 impl Road {
     fn count(&self, done: &Done<'_>) {
-        let is_probe =
-            done.client.port() == self.probe_port.load(Relaxed) && done.client.ip().is_loopback();
-        if !is_probe {
+        if !self.announced.is(done) {
             self.telemetry.done(done);
         }
     }
