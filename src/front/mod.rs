@@ -7,6 +7,7 @@ mod owner;
 mod sockets;
 mod tcp;
 mod udp;
+mod unread;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 pub use owner::{listeners_on, owner_of};
 pub use sockets::{Bound, NotBound, bind};
+pub use unread::Unread;
 
 use crate::config;
 
