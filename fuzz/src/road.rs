@@ -227,9 +227,9 @@ fn reticence(message: &[u8], client: &Client, asked: &[Name]) {
         client.address.ip().is_loopback(),
         "a stranger asks upstream"
     );
-    let is_ours = |it: &&str| query.name().is_at_or_below(&it.parse().expect("a name"));
+    let is_ours = |it: &str| query.name().is_at_or_below(&it.parse().expect("a name"));
     assert!(is_allowed(first), "upstream hears of {first:?}");
-    assert!(first == query.name() || OURS.iter().any(|it| is_ours(&it)));
+    assert!(first == query.name() || OURS.iter().any(|it| is_ours(it)));
 }
 
 /// The policy above in other words.
