@@ -8,6 +8,7 @@ mod owner;
 mod sockets;
 mod tcp;
 mod udp;
+mod unread;
 
 use std::fs;
 use std::future::Future;
@@ -21,6 +22,7 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 pub use handed::{Unfit, adopt};
 pub use owner::{listeners_on, owner_of};
 pub use sockets::{Bound, Keeper, NotBound, bind};
+pub use unread::Unread;
 
 use crate::config;
 
