@@ -241,7 +241,8 @@ async fn begun(socket: UnixStream) -> (String, BufReader<UnixStream>) {
     let mut lines = BufReader::new(socket);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
-        lines.read_line(&mut head).await.expect("a head");
+        let read = lines.read_line(&mut head).await.expect("a head");
+        assert_ne!(read, 0, "it ends within its head: {head}");
     }
     (head, lines)
 }

@@ -333,6 +333,7 @@ records = [json.loads(line) for line in open(sys.argv[1])]
 print(*sorted({":".join((r["name"], r["verdict"], r["rcode"])) for r in records if r["event"] == "dns.query"}))' "$T/audit.log")"
     NAMEGATE_MODE=audit NAMEGATE_POLICY_AUDIT_UNTIL=$(date -u -d +1hour +%Y-%m-%dT%H:%M:%SZ) allowing getent ahosts blocked.example
     same 'audit: only where exec is told' 2 "$CODE"
+    holds 'audit: only where exec is told: blocked' "$ERR" '^namegate: 1 name was blocked while'
     exec_ --audit --fail-fast --allow allowed.example -- true
     same 'audit and fail-fast exclude each other' 2 "$CODE"
 }
@@ -382,7 +383,8 @@ policy_file() {
     write_policy "$T/policy.json" ci allowed.example
     # shellcheck disable=SC2016
     exec_ --policy "$T/policy.json" -- sh -c 'sed -i s/allowed.example/blocked.example/ "$0"; sleep 3; getent ahosts blocked.example' "$T/policy.json"
-    same 'a policy file: the command cannot widen it' 2 "$CODE"
+    same 'a policy file: the command cannot widen it' "2:1" "$CODE:$(grep -c '"blocked.example"' "$T/policy.json")"
+    holds 'a policy file: what it wrote there is not in force' "$ERR" '^namegate: 1 name was blocked while'
     write_policy "$T/policy.json" ci allowed.example
     exec_ --audit --policy "$T/policy.json" -- dig elsewhere.example
     holds 'a policy file: audit' "$ERR" '^  elsewhere\.example'
@@ -399,6 +401,7 @@ policy_file() {
     same 'no policy at all: exit code' 2 "$CODE"
     exec_ --allow '' -- getent ahosts allowed.example
     same 'an empty list allows nothing' 2 "$CODE"
+    holds 'an empty list allows nothing, and that is told' "$ERR" '^namegate: 1 name was blocked while'
 }
 
 # resolver_settings: what kinds of files there are to stand over; what cannot be stood over is not run on.

@@ -6,6 +6,7 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use namegate::config::{Config, Listen};
@@ -130,6 +131,66 @@ async fn pipelined_queries_are_answered_as_they_finish() {
     assert_eq!(ids[100], 1);
 }
 
+/// Answers nothing but after a while, and counts what it has begun to look for and what it has found.
+#[derive(Default)]
+struct Slow {
+    begun: AtomicUsize,
+    ended: AtomicUsize,
+}
+
+impl Road for Slow {
+    type Pending = Vec<u8>;
+    type Ready = Vec<u8>;
+
+    fn answer_now(
+        self: &Arc<Self>,
+        octets: &[u8],
+        _: &Client,
+        _: Instant,
+        _: &mut Vec<u8>,
+    ) -> Step<Vec<u8>> {
+        Step::Later(response(octets))
+    }
+
+    async fn answer_later(self: &Arc<Self>, pending: Vec<u8>) -> Vec<u8> {
+        self.begun.fetch_add(1, Relaxed);
+        tokio::time::sleep(WHILE).await;
+        self.ended.fetch_add(1, Relaxed);
+        pending
+    }
+
+    fn finish(self: &Arc<Self>, ready: Vec<u8>, out: &mut Vec<u8>) {
+        *out = ready;
+    }
+}
+
+/// What a client asks for is looked for to its end, also when he hangs up: who comes after him finds it, and it is not begun anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_for_is_found_out_also_when_the_client_has_gone() {
+    let (road, mut listen) = (Arc::<Slow>::default(), Config::default().listen);
+    listen.addresses = vec!["127.0.0.1:0".parse().expect("an address")];
+    let bound = bind(&listen.addresses, 1).unwrap_or_else(|_| panic!("a port is free"));
+    let address = bound.addresses()[0];
+    let front = Front::serve(bound, &listen, &road).expect("sockets that can be watched");
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    stream
+        .write_all(&framed([1, 2, 3].into_iter()))
+        .await
+        .expect("written");
+    let until = async |count: &AtomicUsize| {
+        while count.load(Relaxed) < 3 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let begun = timeout(PATIENCE, until(&road.begun)).await;
+    assert!(begun.is_ok(), "they are looked for");
+    stream.set_zero_linger().expect("a socket option");
+    drop(stream);
+    let ended = timeout(PATIENCE, until(&road.ended)).await;
+    assert!(ended.is_ok(), "only {:?} of 3 are found", road.ended);
+    drop(front);
+}
+
 /// RFC 1035 §4.2.2: a stream has no packets; a message may come octet by octet.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_in_pieces_is_one_message() {
@@ -213,12 +274,7 @@ async fn at_the_cap_the_connection_idle_longest_leaves() {
             .expect("written");
         assert_eq!(replies(stream, 1).await, [8]);
     }
-    assert_eq!(
-        front
-            .connections()
-            .load(std::sync::atomic::Ordering::Relaxed),
-        2
-    );
+    assert_eq!(front.connections().load(Relaxed), 2);
 }
 
 /// RFC 2181 §4.1: a reply comes from where the query went, also when that is one of many addresses.

@@ -6,7 +6,6 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::Mutex;
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
@@ -67,6 +66,7 @@ fn upstream() -> SocketAddr {
     address
 }
 
+/// One port for both; another may have the other half of it.
 fn bound_twice() -> (UdpSocket, TcpListener) {
     loop {
         let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -82,7 +82,8 @@ fn serve_udp(socket: &UdpSocket) {
         "127.0.0.3:{}",
         socket.local_addr().expect("bound").port()
     ));
-    let held = Mutex::new(Vec::<(Vec<u8>, SocketAddr)>::new());
+    // One of two questions waits here for the other, whichever comes first.
+    let mut held = None::<(Vec<u8>, SocketAddr)>;
     let mut datagram = [0; 1024];
     while let Ok((len, client)) = socket.recv_from(&mut datagram) {
         let query = &datagram[..len];
@@ -112,18 +113,14 @@ fn serve_udp(socket: &UdpSocket) {
                 }
                 send(socket, &reply(query, TRUTH));
             }
-            "order1" => held
-                .lock()
-                .expect("no panic")
-                .push((query.to_vec(), client)),
-            "order2" => {
-                send(socket, &reply(query, TRUTH));
-                for (query, client) in held.lock().expect("no panic").drain(..) {
-                    socket
-                        .send_to(&reply(&query, TRUTH), client)
-                        .expect("loopback takes it");
+            "order1" | "order2" => match held.take() {
+                Some((other, its_client)) if manner(&other) != manner(query) => {
+                    send(socket, &reply(query, TRUTH));
+                    let late = socket.send_to(&reply(&other, TRUTH), its_client);
+                    late.expect("loopback takes it");
                 }
-            }
+                _ => held = Some((query.to_vec(), client)),
+            },
             "oversized" => send(socket, &[reply(query, LIE), vec![0xAA; 60_000]].concat()),
             "empty" => {
                 send(socket, &[]);
@@ -296,7 +293,6 @@ async fn replies_in_another_order_find_their_questions() {
     let (daemon, _dir) = daemon(upstream()).await;
     let server = daemon.addresses()[0];
     let first = thread::spawn(move || ask(server, "order1"));
-    sleep(Duration::from_millis(50));
     let second = ask(server, "order2");
     let first = first.join().expect("a reply");
     for told in [&first, &second] {

@@ -8,12 +8,15 @@ mod support;
 
 mod admin;
 mod alloc;
+mod amplification;
 mod cli;
 mod codes;
 mod deploy;
 mod docs;
+mod exfiltration;
 mod front;
 mod fuzz;
+mod greedy;
 mod hostile;
 mod learn;
 mod model;

@@ -25,7 +25,7 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
 }
 
 /// Holds a part of a page, from a line to a line or to the end, against what it should be.
-fn hold(file: &str, first: &str, last: Option<&str>, expected: &str) {
+pub(crate) fn hold(file: &str, first: &str, last: Option<&str>, expected: &str) {
     let page = fs::read_to_string(file).expect(file);
     let start = page
         .find(first)

@@ -209,6 +209,11 @@ impl Reason {
         self.row().1
     }
 
+    /// Is it that no pattern matches, so that one more would help?
+    pub fn is_unlisted(self) -> bool {
+        matches!(self, Self::NotListed | Self::DenyAll)
+    }
+
     /// Which ruling it stands for, outside an audit.
     pub fn ruling(self) -> Ruling {
         self.row().0

@@ -230,10 +230,7 @@ impl Policy<'_> {
 
     /// What a decision comes to: an audit lets pass what no list has, and nothing while there is no policy.
     fn ruling(&self, reason: Reason) -> Ruling {
-        let is_unlisted = matches!(
-            reason,
-            Reason::NotListed | Reason::DenyAll | Reason::SearchSuffix
-        );
+        let is_unlisted = reason.is_unlisted() || reason == Reason::SearchSuffix;
         match self.is_audited && is_unlisted && !self.is_none() {
             true => Ruling::WouldBlock,
             false => reason.ruling(),
@@ -311,8 +308,7 @@ impl Policy<'_> {
     /// What to do, where something is to be done.
     fn advice(&self, decision: &Decision<'_>) -> Option<String> {
         let (host, whom) = (decision.host, self.whom());
-        let is_missing = matches!(decision.reason, Reason::NotListed | Reason::DenyAll);
-        if !is_missing {
+        if !decision.reason.is_unlisted() {
             return None;
         }
         Some(if decision.is_host_allowed {
@@ -552,8 +548,7 @@ mod tests {
             let texts = policy().decision(&decision(&asked, reason));
             let facts = format!("verdict={} reason={reason} ", reason.ruling().word());
             assert!(texts.first[0].starts_with(&facts), "{texts:?}");
-            let asks = matches!(reason, Reason::NotListed | Reason::DenyAll);
-            assert_eq!(!texts.last.is_empty(), asks, "{texts:?}");
+            assert_eq!(!texts.last.is_empty(), reason.is_unlisted(), "{texts:?}");
             let refused = Refused {
                 name: asked,
                 reason,

@@ -488,10 +488,9 @@ mod tests {
                 "did you mean \"exempt\"?",
             ],
         );
-        let all = "[[forward]]\nzone = '.'\nservers = ['system']\nexempt = true";
-        refused(
-            all,
-            &["1:1", "every name past the policy", "take exempt out"],
-        );
+        for more in ["", "exempt = true"] {
+            let all = format!("[[forward]]\nzone = '.'\nservers = ['system']\n{more}");
+            refused(&all, &["1:1", "every name", "upstream.servers"]);
+        }
     }
 }

@@ -267,9 +267,9 @@ fn forward(said: &Said) -> Read<Forward> {
     }
     match (zone, to) {
         _ if !faults.is_empty() => Err(faults),
-        (Some(zone), Some(_)) if zone.is_root() && exempt => said.refuse(
-            "would let every name past the policy",
-            "take exempt out, or name a zone below the root",
+        (Some(zone), Some(_)) if zone.is_root() => said.refuse(
+            "would take every name",
+            "name a zone below the root; whom all else is asked of is upstream.servers",
         ),
         (Some(zone), Some(servers)) => Ok(Forward {
             zone,

@@ -92,7 +92,7 @@ pub struct Listen {
     pub tcp_max_clients: usize,
     /// Queries waiting for upstream at once.
     pub max_inflight: usize,
-    /// Queries a second from one address; 0 is no limit.
+    /// Queries a second from one client; 0 is no limit.
     pub rate_per_client: u32,
     /// What `version.bind` CH TXT is told; empty: REFUSED.
     pub version: String,

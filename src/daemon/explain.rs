@@ -57,7 +57,6 @@ impl Present {
         road: &Road,
         telemetry: &Telemetry,
     ) -> Self {
-        let is_it = |it: &Sighting| it.name == *name || it.asked_as == Some(*name);
         let now = Instant::now();
         let glimpse = |dnssec_ok| {
             let asked = asked(name, kind, dnssec_ok);
@@ -66,7 +65,7 @@ impl Present {
         Self {
             live,
             now: SystemTime::now(),
-            seen: telemetry.sightings(is_it).into_iter().next(),
+            seen: telemetry.sighting(name),
             cached: [glimpse(false), glimpse(true)],
             audit_left: road.audit().left(),
             upstream: None,
@@ -264,8 +263,7 @@ impl Judge {
 
     /// What would allow it, as an operation on the file (RFC 6902).
     fn fix(&self, opinion: &Opinion) -> Option<Value> {
-        let is_unlisted = matches!(opinion.reason, Reason::NotListed | Reason::DenyAll);
-        if !is_unlisted || opinion.unlistable.is_some() {
+        if !opinion.reason.is_unlisted() || opinion.unlistable.is_some() {
             return None;
         }
         let path = format!("{}/-", self.document.as_ref()?.hostnames);

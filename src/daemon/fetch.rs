@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::flight::Flights;
+use super::places::Place;
 use crate::answer::Reason;
 use crate::answer::cache::{Cache, Entry, Footprint, Kind, Lease};
 use crate::answer::guard::{Astray, Caps, Finding, Step, Trail};
@@ -110,7 +110,7 @@ impl Fetcher {
     }
 
     /// Fetches for nobody who waits; `place` is one of those in flight, and given back after it.
-    pub(super) fn refresh(&self, asked: Asked, place: OwnedSemaphorePermit) {
+    pub(super) fn refresh(&self, asked: Asked, place: Place) {
         let fetcher = self.clone();
         self.runtime.spawn(async move {
             fetcher.fetch(&asked).await;

@@ -16,6 +16,7 @@ use super::said::{Said, query};
 use super::start_error::StartError;
 use crate::answer::Reason;
 use crate::answer::special::{Hit, Special};
+use crate::answer::upstream;
 use crate::answer::why;
 use crate::config::{Ancestors, Config, Types};
 use crate::matcher::{Denial, Grant, Near, Rule, Rules, SearchSuffixes, Verdict, Why};
@@ -164,8 +165,8 @@ impl Judge {
             let answer = Some(format!("what the zone {zone} says"));
             return Opinion { answer, ..opinion };
         }
-        let forward = &self.config.forward;
-        let is_forwarded = forward.iter().any(|it| name.is_at_or_below(&it.zone));
+        let mut forwards = self.config.forward.iter();
+        let is_forwarded = forwards.any(|it| upstream::takes(&it.zone, name));
         if let Some(hit) = self.special.find(name).filter(|_| !is_forwarded) {
             return Opinion {
                 reason: Reason::SpecialUse,

@@ -9,6 +9,7 @@ mod judge;
 mod live;
 mod memory;
 mod operator;
+mod places;
 mod probe;
 mod rate;
 mod reload;

@@ -193,7 +193,7 @@ impl Reloads {
             "v": 1,
             "result": result,
             "file": self.config.policy.file.display().to_string(),
-            "policy": self.telemetry.status()["policy"],
+            "policy": self.telemetry.policy(),
         });
         if let (Value::Object(judged), Value::Object(more)) = (&mut judged, more) {
             judged.extend(more);

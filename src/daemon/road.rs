@@ -7,20 +7,20 @@
 mod explain;
 
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::explain::Looks;
 use super::audit::Audit;
 use super::cookies::Cookies;
 use super::fetch::{Fetcher, Known};
 use super::live::{Grants, Live, reason, reason_denied};
+use super::places::{Place, Places};
 use super::rate::Rates;
 use crate::answer::blocked::would_deny;
 use crate::answer::cache::{Cache, Entry, Found};
@@ -41,6 +41,8 @@ use crate::wire::{
 
 /// RFC 8767 §4: what a stale answer says of its life.
 const STALE_TTL_S: u32 = 30;
+/// Who asks without an address: a client of his own.
+const OPERATOR: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// Of the answer to ANY.
 const ANY_TTL_S: u32 = 3600;
 
@@ -53,7 +55,7 @@ pub struct Road {
     /// Patterns that may answer with private addresses.
     private_allowed: Rules,
     audit: Audit,
-    inflight: Arc<Semaphore>,
+    inflight: Arc<Places>,
     looks: Looks,
     rates: Option<Rates>,
     /// None: those of clients are ignored.
@@ -69,7 +71,6 @@ struct Manners {
     udp_payload: u16,
     /// How long a connection may be silent, as RFC 7828 §3.1 counts.
     tcp_idle_ds: u16,
-    max_inflight: usize,
     dnssec_ancestors: bool,
     private_answers: PrivateAnswers,
     types: Types,
@@ -104,7 +105,7 @@ struct Visit<'a> {
 pub struct Pending {
     asker: Asker,
     errand: Errand,
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 /// A query that has waited.
@@ -187,7 +188,6 @@ impl Road {
                 udp_payload: config.listen.udp_payload,
                 tcp_idle_ds: u16::try_from(config.listen.tcp_idle.as_millis() / 100)
                     .unwrap_or(u16::MAX),
-                max_inflight: config.listen.max_inflight,
                 dnssec_ancestors: config.blocked.dnssec_ancestors,
                 private_answers: config.guard.private_answers,
                 types: config.guard.types.clone(),
@@ -202,7 +202,7 @@ impl Road {
             fetcher: Fetcher::new(config, upstreams),
             private_allowed,
             audit: Audit::none(),
-            inflight: Arc::new(Semaphore::new(config.listen.max_inflight)),
+            inflight: Places::new(config.listen.max_inflight),
             looks: Looks::new(Instant::now()),
             rates: Rates::new(config.listen.rate_per_client, Instant::now()),
             cookies: config.listen.cookies.then(Cookies::new),
@@ -252,7 +252,7 @@ impl Road {
 
     /// Queries that wait.
     pub fn inflight(&self) -> usize {
-        self.manners.max_inflight - self.inflight.available_permits()
+        self.inflight.taken()
     }
 
     /// The local zones that are served.
@@ -262,7 +262,7 @@ impl Road {
 
     /// Asks upstream for somebody who is no client, if there is room for one more; what it says is kept as always.
     pub(super) async fn fetch(&self, asked: &Asked) -> Option<Arc<Entry<Known>>> {
-        let _place = self.inflight.clone().try_acquire_owned().ok()?;
+        let _place = self.inflight.take(OPERATOR)?;
         Some(self.fetcher.fetch(asked).await)
     }
 
@@ -348,7 +348,7 @@ impl front::Road for Road {
             let stale = match found {
                 Found::Fresh { entry, due } => {
                     if due && self.manners.prefetch {
-                        self.refresh(asked);
+                        self.refresh(asked, client);
                     }
                     return self.tell(&visit, pass, entry, Desk::Cache, now, out);
                 }
@@ -481,7 +481,7 @@ impl Road {
         let over = self
             .rates
             .as_ref()
-            .is_some_and(|rates| !rates.take(ip, now));
+            .is_some_and(|rates| !rates.take(client.origin(), now));
         over.then_some(Reason::Rate)
     }
 
@@ -791,13 +791,13 @@ impl Road {
 
 /// What takes waiting.
 impl Road {
-    /// Sets a query aside, if there is room for one more.
+    /// Sets a query aside, if there is room for one more of this client's.
     fn wait(&self, visit: &Visit<'_>, errand: Errand, out: &mut Vec<u8>) -> Step<Pending> {
         let places = match errand {
             Errand::Look => &self.looks.places,
             Errand::Zone(_) | Errand::Upstream { .. } => &self.inflight,
         };
-        let place = places.clone().try_acquire_owned().ok();
+        let place = places.take(visit.client.origin());
         // A zone answers from memory: it goes on when those who wait for upstream are too many (SPEC 6).
         if place.is_none() && !matches!(errand, Errand::Zone(_)) {
             return self.overload(visit, errand, out);
@@ -871,8 +871,8 @@ impl Road {
     }
 
     /// Fetches a popular answer again before it goes, if there is room; nobody waits for it.
-    fn refresh(&self, asked: Asked) {
-        if let Ok(place) = self.inflight.clone().try_acquire_owned() {
+    fn refresh(&self, asked: Asked, client: &Client) {
+        if let Some(place) = self.inflight.take(client.origin()) {
             self.fetcher.refresh(asked, place);
         }
     }

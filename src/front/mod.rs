@@ -9,7 +9,7 @@ mod tcp;
 mod udp;
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Acquire};
 use std::time::{Duration, Instant};
@@ -34,6 +34,16 @@ pub struct Client {
     pub address: SocketAddr,
     /// How.
     pub transport: Transport,
+}
+
+impl Client {
+    /// Whom limits count as one client: an address, and all of loopback, where whoever asks chooses among sixteen million.
+    pub fn origin(&self) -> IpAddr {
+        match self.address.ip().to_canonical() {
+            ip if ip.is_loopback() => Ipv4Addr::LOCALHOST.into(),
+            ip => ip,
+        }
+    }
 }
 
 /// What became of a message.

@@ -26,6 +26,8 @@ const READ_OCTETS: usize = 4096;
 const UNSENT_OCTETS_MAX: usize = 64 << 10;
 /// An accept that fails for want of descriptors is tried again after this.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
+/// Connections that have been sent away and are not yet gone; while there are so many, no more are taken.
+const LEAVING_MAX: usize = 64;
 /// One address beyond this machine holds at most this part of all connections.
 const SHARE_OF_ONE_ADDRESS: usize = 4;
 
@@ -42,7 +44,9 @@ pub(super) struct Clients {
     born: Instant,
     next_id: AtomicU64,
     open: Mutex<HashMap<u64, Arc<Seat>>>,
+    /// Those that have their seats, and those that are leaving.
     count: Arc<AtomicUsize>,
+    one_has_gone: Notify,
 }
 
 /// One connection's place among the others.
@@ -70,6 +74,7 @@ impl Drop for Taken {
             .expect("no holder of this lock panics");
         open.remove(&self.id);
         self.clients.count.fetch_sub(1, Relaxed);
+        self.clients.one_has_gone.notify_one();
     }
 }
 
@@ -81,6 +86,14 @@ impl Clients {
             next_id: AtomicU64::new(0),
             open: Mutex::default(),
             count,
+            one_has_gone: Notify::new(),
+        }
+    }
+
+    /// Waits until few are leaving: a crowd comes faster than it goes.
+    async fn few_are_leaving(&self) {
+        while self.count.load(Relaxed) >= self.limits.clients_max + LEAVING_MAX {
+            self.one_has_gone.notified().await;
         }
     }
 
@@ -88,7 +101,7 @@ impl Clients {
         u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// A place for a new connection. At a cap the connection idle for longest leaves; if none is idle, the new one does.
+    /// A place for a new connection. At a cap another leaves, or if there is none that could, the new one does.
     fn sit(self: &Arc<Self>, address: IpAddr) -> Option<Taken> {
         let mut open = self.open.lock().expect("no holder of this lock panics");
         let is_neighbour = |seat: &Seat| seat.address == address;
@@ -117,14 +130,21 @@ impl Clients {
     }
 }
 
-/// Sends away the connection that is idle for longest among those that `may_leave`; none: all are busy.
+/// Sends away one of those that `may_leave`: the one that is idle for longest, and when all are busy the first that came
+/// after three quarters of them. So nobody shuts the door on others with questions that take long. None: they are too few.
 fn make_room(open: &mut HashMap<u64, Arc<Seat>>, may_leave: impl Fn(&Seat) -> bool) -> Option<()> {
-    let oldest = open
-        .iter()
-        .filter(|(_, seat)| !seat.is_busy.load(Relaxed) && may_leave(seat))
+    let they = || open.iter().filter(|(_, seat)| may_leave(seat));
+    let oldest = they()
+        .filter(|(_, seat)| !seat.is_busy.load(Relaxed))
         .min_by_key(|(_, seat)| seat.used_at_ms.load(Relaxed))
-        .map(|(id, _)| *id)?;
-    open.remove(&oldest)?.leave.notify_one();
+        .map(|(id, _)| *id);
+    let busy = || {
+        let mut ids: Vec<u64> = they().map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids.get((ids.len() * 3).div_ceil(4)).copied()
+    };
+    let leaves = oldest.or_else(busy)?;
+    open.remove(&leaves)?.leave.notify_one();
     Some(())
 }
 
@@ -139,7 +159,7 @@ pub(super) async fn serve<R: Road>(
         let accepted = tokio::select! {
             biased;
             () = super::told_to_stop(&mut stopped) => return,
-            accepted = listener.accept() => accepted,
+            accepted = accept(&listener, &clients) => accepted,
         };
         match accepted {
             Ok((stream, address)) => {
@@ -154,6 +174,11 @@ pub(super) async fn serve<R: Road>(
             Err(_) => tokio::time::sleep(PAUSE_AFTER_ERROR).await,
         }
     }
+}
+
+async fn accept(listener: &TcpListener, clients: &Clients) -> io::Result<(TcpStream, SocketAddr)> {
+    clients.few_are_leaving().await;
+    listener.accept().await
 }
 
 struct Connection<R: Road> {
@@ -181,6 +206,14 @@ enum Next {
     Close,
 }
 
+/// What a client has asked for is found out to its end, also when he has gone: else he could have upstream asked the
+/// same thing anew as often as he goes, and no place would be taken while it is.
+impl<R: Road> Drop for Connection<R> {
+    fn drop(&mut self) {
+        self.waiting.detach_all();
+    }
+}
+
 impl<R: Road> Connection<R> {
     fn new(stream: TcpStream, address: SocketAddr, taken: Taken, road: Arc<R>) -> Self {
         let _ = stream.set_nodelay(true);
@@ -205,9 +238,9 @@ impl<R: Road> Connection<R> {
     async fn serve(mut self, mut stopped: watch::Receiver<bool>) {
         loop {
             let next = self.step(&mut stopped).await;
-            if self.take_messages().await.is_err()
+            if next == Next::Close
+                || self.take_messages().await.is_err()
                 || self.write().await.is_err()
-                || next == Next::Close
             {
                 return;
             }
@@ -216,11 +249,20 @@ impl<R: Road> Connection<R> {
             }
         }
         // RFC 7766 §6.2.4: a client that has closed its half still gets its answers.
-        while let Some(done) = self.waiting.join_next().await {
+        while let Some(done) = self.next_finished().await {
             self.frame_finished(done);
             if self.write().await.is_err() {
                 return;
             }
+        }
+    }
+
+    /// None: there are no more, or it has to make room.
+    async fn next_finished(&mut self) -> Option<Finished<R>> {
+        tokio::select! {
+            biased;
+            () = self.taken.seat.leave.notified() => None,
+            done = self.waiting.join_next() => done,
         }
     }
 
@@ -377,17 +419,49 @@ mod tests {
         assert_eq!((left(&others), left(&seated)), (0, 1));
     }
 
+    /// Told to leave is not gone: until it is, it has its descriptor.
     #[tokio::test]
-    async fn the_busy_stay() {
+    async fn nobody_comes_in_while_many_are_leaving() {
+        let clients = Arc::new(Clients::new(LIMITS, Arc::default()));
+        let mut all = sit_down(&clients, [127, 0, 0, 1], 8 + LEAVING_MAX);
+        assert!(all.iter().all(Option::is_some), "the idle make room");
+        let mut waits = std::pin::pin!(clients.few_are_leaving());
+        let moment = Duration::from_millis(10);
+        assert!(timeout(moment, waits.as_mut()).await.is_err());
+        all.pop();
+        let let_in = timeout(Duration::from_secs(10), waits).await;
+        assert!(let_in.is_ok(), "one has gone");
+    }
+
+    #[tokio::test]
+    async fn most_of_the_busy_stay() {
         let clients = Arc::new(Clients::new(LIMITS, Arc::default()));
         let seated = sit_down(&clients, [127, 0, 0, 1], 8);
-        for taken in seated.iter().flatten() {
-            taken.seat.is_busy.store(true, Relaxed);
-        }
+        let seat = |nth: usize| seated[nth].as_ref().expect("there is room for eight");
+        (0..8).for_each(|nth| seat(nth).seat.is_busy.store(true, Relaxed));
+        seat(5).seat.is_busy.store(false, Relaxed);
+        let ninth = clients.sit([127, 0, 0, 1].into()).expect("one is idle");
+        assert!(has_to_leave(seat(5)));
+        // All are busy: six stay whatever comes, the rest make room one after the other.
+        ninth.seat.is_busy.store(true, Relaxed);
+        let tenth = clients.sit([127, 0, 0, 1].into()).expect("one leaves");
+        let left = |nth: &usize| has_to_leave(seat(*nth));
+        assert_eq!((0..8).filter(left).collect::<Vec<_>>(), [5, 7]);
+        tenth.seat.is_busy.store(true, Relaxed);
+        let eleventh = clients.sit([127, 0, 0, 1].into());
+        assert!(eleventh.is_some() && has_to_leave(&ninth));
+    }
+
+    #[tokio::test]
+    async fn where_there_are_few_places_the_busy_stay() {
+        let limits = Limits {
+            clients_max: 2,
+            ..LIMITS
+        };
+        let clients = Arc::new(Clients::new(limits, Arc::default()));
+        let seated = sit_down(&clients, [127, 0, 0, 1], 2);
+        let busy = seated.iter().flatten();
+        busy.for_each(|it| it.seat.is_busy.store(true, Relaxed));
         assert!(clients.sit([127, 0, 0, 1].into()).is_none());
-        let idle = seated[5].as_ref().expect("there is room for eight");
-        idle.seat.is_busy.store(false, Relaxed);
-        assert!(clients.sit([127, 0, 0, 1].into()).is_some());
-        assert!(has_to_leave(idle));
     }
 }

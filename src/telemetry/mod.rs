@@ -184,6 +184,11 @@ impl Telemetry {
         self.shared.writer.ledger.sightings(wanted)
     }
 
+    /// What is remembered of one name, as it was asked or as folded.
+    pub fn sighting(&self, name: &Name) -> Option<Sighting> {
+        self.shared.writer.ledger.sighting(name)
+    }
+
     /// The names that were blocked last and that no search list made, the newest first, at most so many.
     pub fn refused(&self, most: usize) -> Vec<Refused> {
         let mut seen = self.sightings(is_blocked_by_intent);
@@ -325,6 +330,11 @@ impl Telemetry {
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .expect("no family is empty, and text goes to a string")
+    }
+
+    /// The policy in force and what became of its file last, as the status page tells it.
+    pub fn policy(&self) -> Value {
+        self.shared.reloads.status()["policy"].take()
     }
 
     /// The part of the status page that is known here.

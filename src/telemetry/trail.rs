@@ -193,6 +193,13 @@ impl Trail {
         chosen
     }
 
+    /// What is remembered of a name, as it was asked or as folded.
+    pub(super) fn sighting(&self, name: &Name) -> Option<Sighting> {
+        let folded = &name.octets()[name.host_at()..];
+        let seen = self.slots.get(folded)?.sighting(folded);
+        (seen.name == *name || seen.asked_as == Some(*name)).then_some(seen)
+    }
+
     /// The names that `client` was refused and would be again, newest first, at most `most`; those that a search
     /// list made are left out.
     pub(super) fn refused_to(&self, client: IpAddr, most: usize) -> Vec<Refusal> {
@@ -391,6 +398,10 @@ mod tests {
             assert_eq!(seen.name.to_string(), name);
             let asked_as = seen.asked_as.map(|it| it.to_string());
             assert_eq!(asked_as.as_deref(), (owner != name).then_some(owner));
+            let sighting = |text: &str| trail.sighting(&text.parse().expect(text));
+            assert_eq!(sighting(owner).as_ref(), Some(&seen));
+            assert_eq!(sighting(name).as_ref(), Some(&seen));
+            assert_eq!(sighting("_other.example.com"), None);
         }
     }
 

@@ -24,6 +24,7 @@ use super::queue::{Event, Item, Queue, Record, Rest, Tray};
 use super::reloads::Reloads;
 use super::trail::{Decision, Refusal, Sighting, Trail};
 use crate::answer::Ruling;
+use crate::wire::Name;
 
 /// The writer rests at least this long after each turn: under load the next batch is then
 /// a large one, and those who answer find nobody to wake.
@@ -125,6 +126,12 @@ impl Ledger {
         self.catch_up();
         let trail = self.trail.lock().expect("nobody panics with the trail");
         trail.sightings(wanted)
+    }
+
+    pub(super) fn sighting(&self, name: &Name) -> Option<Sighting> {
+        self.catch_up();
+        let trail = self.trail.lock().expect("nobody panics with the trail");
+        trail.sighting(name)
     }
 
     pub(super) fn refused_to(&self, client: IpAddr, most: usize) -> Vec<Refusal> {

@@ -69,6 +69,11 @@ pub struct UpstreamsBuilder {
     upstreams: Upstreams,
 }
 
+/// Does forwarding `zone` take `name` from those whom all else is asked of, which are the root zone's servers?
+pub fn takes(zone: &Name, name: &Name) -> bool {
+    !zone.is_root() && name.is_at_or_below(zone)
+}
+
 impl UpstreamsBuilder {
     /// Sends a zone and all below it to these servers.
     #[must_use]
@@ -109,11 +114,9 @@ impl Upstreams {
         }
     }
 
-    /// Does a zone other than the root's cover this name? Nothing allocates.
+    /// Is this name forwarded elsewhere than all others? Nothing allocates.
     pub fn forwards(&self, name: &Name) -> bool {
-        self.groups
-            .iter()
-            .any(|group| !group.zone.is_root() && name.is_at_or_below(&group.zone))
+        self.groups.iter().any(|group| takes(&group.zone, name))
     }
 
     /// The first of the servers that is one of our own addresses: a query to it would come back.

@@ -13,7 +13,7 @@ mod ports;
 mod server;
 mod system;
 
-pub use ask::{Failure, Reply, Upstreams, UpstreamsBuilder};
+pub use ask::{Failure, Reply, Upstreams, UpstreamsBuilder, takes};
 pub use carrier::{Carrier, Exchange, Lost, Over, Sockets};
 pub use chance::unguessable;
 pub use message::{Fit, fit};

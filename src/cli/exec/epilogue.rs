@@ -69,8 +69,8 @@ impl Refusal {
     /// that change from run to run it is a wildcard.
     fn pattern(&self) -> Option<&str> {
         let item = self.item.as_ref()?;
-        let is_unlisted = matches!(self.reason, Reason::NotListed | Reason::DenyAll);
-        let is_listable = item.is_offered() && is_unlisted && Pattern::parse(&item.name).is_ok();
+        let is_listable =
+            item.is_offered() && self.reason.is_unlisted() && Pattern::parse(&item.name).is_ok();
         is_listable.then_some(item.name.as_str())
     }
 

@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Asker, Errand, Pending, Road, Visit};
 use crate::answer::why::{self, Decision, Policy, REFUSALS_MAX, Refused, Texts, Topic};
 use crate::answer::{Desk, Reason};
 use crate::daemon::live::{Live, reason, reason_denied};
+use crate::daemon::places::{Place, Places};
 use crate::daemon::reload::hex;
 use crate::front::Step;
 use crate::matcher::{Allowance, Near, Rule, Verdict};
@@ -23,13 +23,13 @@ use crate::policy::Pattern;
 use crate::telemetry::Refusal;
 use crate::wire::{Name, Rcode, Type};
 
-/// Looks at once, each with a thread that waits half a second at worst: a person asks for one at a time.
-const LOOKS_MAX: usize = 8;
+/// Looks at once, eight of them one client's, each with a thread that waits half a second at worst: a person asks for one at a time.
+const LOOKS_MAX: usize = 10;
 
 /// Where things are looked up for people.
 pub(super) struct Looks {
     runtime: Handle,
-    pub(super) places: Arc<Semaphore>,
+    pub(super) places: Arc<Places>,
     /// For the patterns nearest to names.
     allowance: Mutex<Allowance>,
 }
@@ -39,7 +39,7 @@ impl Looks {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             runtime: Handle::current(),
-            places: Arc::new(Semaphore::new(LOOKS_MAX)),
+            places: Places::new(LOOKS_MAX),
             allowance: Mutex::new(Allowance::new(now)),
         }
     }
@@ -72,7 +72,7 @@ impl Road {
     pub(super) async fn look(
         self: &Arc<Self>,
         asker: &Asker,
-        place: Option<OwnedSemaphorePermit>,
+        place: Option<Place>,
     ) -> Option<Texts> {
         let (topic, _) = why::topic(asker.visit().query.name())?;
         let (road, live) = (self.clone(), asker.live.clone());
