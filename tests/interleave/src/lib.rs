@@ -109,6 +109,7 @@ pub mod daemon {
     mod fetch;
     mod flight;
     mod live;
+    mod places;
     mod rate;
     mod reload;
     mod road;
@@ -121,6 +122,8 @@ pub mod daemon {
     pub mod flights;
     #[path = "../../tests/interleave/src/scenes/flush.rs"]
     pub mod flush;
+    #[path = "../../tests/interleave/src/scenes/places.rs"]
+    pub mod parts;
     #[path = "../../tests/interleave/src/scenes/reload.rs"]
     pub mod reloading;
     #[path = "../../tests/interleave/src/scenes/swap.rs"]

@@ -1,6 +1,6 @@
 //! Every scene, under as many schedules as take a second or two.
 
-use namegate_interleave::daemon::{flights, flush, reloading, swap};
+use namegate_interleave::daemon::{flights, flush, parts, reloading, swap};
 use namegate_interleave::explore::{explore, explore_all};
 use namegate_interleave::front::drain;
 use namegate_interleave::telemetry::ledger;
@@ -91,4 +91,9 @@ fn a_policy_is_known_until_its_last_query_is_written() {
         500,
         ledger::a_policy_is_known_until_its_last_query_is_written,
     );
+}
+
+#[test]
+fn one_leaves_some_to_the_next() {
+    explore(1000, parts::one_leaves_some_to_the_next);
 }

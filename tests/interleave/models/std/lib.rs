@@ -9,6 +9,14 @@
 pub use std::thread_local as real_thread_local;
 pub use std::*;
 
+pub mod hash {
+    //! Hashes, with the same keys each time, so that a schedule can be played again.
+
+    pub use std::hash::*;
+
+    pub type RandomState = BuildHasherDefault<DefaultHasher>;
+}
+
 pub mod sync {
     //! What threads share.
 

@@ -106,8 +106,8 @@ impl Telemetry {
     }
 
     /// The number of the policy that went live last.
-    pub fn status(&self) -> Value {
-        json!({ "policy": { "generation": self.generations().last() } })
+    pub fn policy(&self) -> Value {
+        json!({ "generation": self.generations().last() })
     }
 
     /// Nobody was refused.
