@@ -640,6 +640,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_gives_way_at_once_also_where_it_is_near() {
+        let (cache, then) = (Cache::new(1 << 20), Instant::now());
+        let (github, now) = (asked("github.com"), then + seconds(61));
+        cache.keep(&github, 7, lease(60, 3600), then);
+        cache.hold(&stale(&cache, &github, now), seconds(5), now);
+        assert_eq!(seen(&cache, &github, now), Overdue(7));
+        cache.keep(&github, 8, lease(60, 3600), now);
+        assert_eq!(seen(&cache, &github, now), Fresh(8));
+    }
+
+    #[test]
     fn what_is_peeked_at_is_not_counted() {
         let (cache, now) = (Cache::new(1 << 20), Instant::now());
         let github = asked("github.com");
