@@ -10,6 +10,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -62,19 +63,24 @@ pub(super) fn serve<R: Road>(socket: UdpSocket, road: Arc<R>) -> io::Result<Serv
     if is_wildcard {
         ancillary::ask_for_destination(&socket, address)?;
     }
-    let runtime = Builder::new_current_thread().enable_all().build()?;
     let socket = Arc::new(socket);
     let stopped = Arc::<AtomicBool>::default();
     let (its_socket, told) = (socket.clone(), stopped.clone());
+    // The thread comes first: a runtime without one could not be dropped here, inside another.
+    let (runtime, handed_over) = sync_channel::<Runtime>(1);
     let thread = std::thread::Builder::new()
         .name(format!("udp {address}"))
-        .spawn(move || {
-            if is_wildcard {
+        .spawn(move || match handed_over.recv() {
+            Ok(runtime) if is_wildcard => {
                 Desk::<R, OneByOne>::open(road, its_socket, told).serve(&runtime);
-            } else {
-                Desk::<R, Together>::open(road, its_socket, told).serve(&runtime);
             }
+            Ok(runtime) => Desk::<R, Together>::open(road, its_socket, told).serve(&runtime),
+            Err(_) => {}
         })?;
+    let built = Builder::new_current_thread().enable_all().build()?;
+    runtime
+        .send(built)
+        .expect("the thread waits for it, and there is room");
     Ok(Served {
         socket,
         stopped,

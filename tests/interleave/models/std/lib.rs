@@ -30,7 +30,7 @@ pub mod sync {
 
         use std::time::Duration;
 
-        pub use shuttle::sync::mpsc::{RecvTimeoutError, SyncSender, TryRecvError};
+        pub use shuttle::sync::mpsc::{RecvError, RecvTimeoutError, SyncSender, TryRecvError};
 
         /// A channel that holds so many.
         pub fn sync_channel<T>(bound: usize) -> (SyncSender<T>, Receiver<T>) {
@@ -42,6 +42,11 @@ pub mod sync {
         pub struct Receiver<T>(shuttle::sync::mpsc::Receiver<T>);
 
         impl<T> Receiver<T> {
+            /// Waits.
+            pub fn recv(&self) -> Result<T, RecvError> {
+                self.0.recv()
+            }
+
             /// Waits, and never in vain: what is not told at all is a deadlock, which shuttle tells.
             pub fn recv_timeout(&self, limit: Duration) -> Result<T, RecvTimeoutError> {
                 self.0.recv_timeout(limit)
