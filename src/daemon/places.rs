@@ -6,7 +6,10 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed},
+};
 
 /// Addresses share a bucket by chance when there are more than these; then they share a part too.
 const BUCKETS: usize = 1024;
@@ -52,12 +55,17 @@ impl Places {
         )]
         let bucket = self.hasher.hash_one(client) as usize % BUCKETS;
         let held = &self.held[bucket];
+        // He counts as having it before he gets it: so what he takes on other threads at the same time is seen.
+        held.fetch_add(1, Relaxed);
         let one_more = |taken: usize| {
             let part = TIMES_THE_REST * (self.max - taken);
-            (held.load(Relaxed) < part).then_some(taken + 1)
+            (held.load(Relaxed) <= part).then_some(taken + 1)
         };
-        self.taken.fetch_update(Relaxed, Relaxed, one_more).ok()?;
-        held.fetch_add(1, Relaxed);
+        // Whoever sees that one was taken sees by whom.
+        if self.taken.fetch_update(AcqRel, Acquire, one_more).is_err() {
+            held.fetch_sub(1, Relaxed);
+            return None;
+        }
         Some(Place {
             places: self.clone(),
             bucket,

@@ -101,7 +101,7 @@ pub(super) fn serve<R: Road>(
 }
 
 /// One socket, and all that serving it takes. Nothing in it is made anew for a query that is answered in place.
-struct Desk<R, L: Line> {
+pub(super) struct Desk<R, L: Line> {
     road: Arc<R>,
     socket: Arc<UdpSocket>,
     stopped: Arc<AtomicBool>,
@@ -111,7 +111,11 @@ struct Desk<R, L: Line> {
 }
 
 impl<R: Road, L: Line> Desk<R, L> {
-    fn open(road: Arc<R>, socket: Arc<UdpSocket>, stopped: Arc<AtomicBool>) -> Box<Self> {
+    pub(super) fn open(
+        road: Arc<R>,
+        socket: Arc<UdpSocket>,
+        stopped: Arc<AtomicBool>,
+    ) -> Box<Self> {
         Box::new(Self {
             road,
             outbox: Arc::new(Outbox::new(socket.clone())),
@@ -123,7 +127,7 @@ impl<R: Road, L: Line> Desk<R, L> {
     }
 
     /// Serves until stopped, and until those who wait are answered.
-    fn serve(mut self: Box<Self>, runtime: &Runtime) {
+    pub(super) fn serve(mut self: Box<Self>, runtime: &Runtime) {
         let inside = runtime.enter();
         runtime.spawn(self.outbox.clone().send_for_ever());
         loop {
@@ -348,13 +352,13 @@ impl<L: Line> Outbox<L> {
 
 /// Is there time to wait for a datagram?
 #[derive(Clone, Copy)]
-enum Patience {
+pub(super) enum Patience {
     Sleep,
     None,
 }
 
 /// How datagrams come and go on one kind of socket. What is received stays until the next batch.
-trait Line: Send + 'static {
+pub(super) trait Line: Send + 'static {
     /// The way back to a client.
     type Back: Copy + Send + Sync + 'static;
 

@@ -1,0 +1,3 @@
+//! tokio's queue with many far ends.
+
+pub use tokio::sync::broadcast::{Receiver, Sender, channel};

@@ -1,0 +1,3 @@
+//! tokio's queue.
+
+pub use tokio::sync::mpsc::{Receiver, Sender, channel};
