@@ -27,6 +27,7 @@ stories! {
     allow_all,
     ancestors_nodata,
     ancestors_nxdomain,
+    ancestors_of_zones,
     audit_answers_everything,
     audit_changes_nothing_else,
     audit_ends_by_itself,
