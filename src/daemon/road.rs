@@ -9,7 +9,6 @@ mod explain;
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -21,6 +20,7 @@ use super::cookies::Cookies;
 use super::fetch::{Fetcher, Known};
 use super::live::{Grants, Live, reason, reason_denied};
 use super::places::{Place, Places};
+use super::probe::Announced;
 use super::rate::Rates;
 use crate::answer::blocked::would_deny;
 use crate::answer::cache::{Cache, Entry, Found};
@@ -61,8 +61,7 @@ pub struct Road {
     /// None: those of clients are ignored.
     cookies: Option<Cookies>,
     telemetry: Arc<Telemetry>,
-    /// The port from which we ask ourselves, on this machine; 0: none. Such queries are nobody's figures.
-    probe_port: AtomicU16,
+    announced: Announced,
 }
 
 /// What the configuration says about the manner of answering.
@@ -75,7 +74,8 @@ struct Manners {
     private_answers: PrivateAnswers,
     types: Types,
     prefetch: bool,
-    explains: bool,
+    /// Our own zone, where those in the box may ask why.
+    own_zone: Option<Name>,
     contact: String,
     version: String,
     identity: String,
@@ -192,7 +192,7 @@ impl Road {
                 private_answers: config.guard.private_answers,
                 types: config.guard.types.clone(),
                 prefetch: config.cache.prefetch,
-                explains: config.blocked.explain_zone,
+                own_zone: config.blocked.explain_zone.then(why::apex),
                 contact: config.blocked.contact.clone(),
                 version: config.listen.version.clone(),
                 identity: config.listen.identity.clone(),
@@ -207,7 +207,7 @@ impl Road {
             rates: Rates::new(config.listen.rate_per_client, Instant::now()),
             cookies: config.listen.cookies.then(Cookies::new),
             telemetry,
-            probe_port: AtomicU16::new(0),
+            announced: Announced::default(),
         }
     }
 
@@ -225,7 +225,7 @@ impl Road {
 
     /// The next query from this address of ours is our own.
     pub(super) fn expect_probe_from(&self, address: SocketAddr) {
-        self.probe_port.store(address.port(), Relaxed);
+        self.announced.announce(address);
     }
 
     /// Puts another policy in force: the next query is judged by it.
@@ -313,7 +313,7 @@ impl front::Road for Road {
             return self.chaos(&visit, out);
         }
         // What is told of ourselves goes before all that is served or forwarded: it never leaves the machine.
-        if self.manners.explains
+        if self.manners.own_zone.is_some()
             && let Some(topic) = why::topic(query.name())
         {
             return self.explain(&visit, topic, out);
@@ -572,7 +572,11 @@ impl Road {
     }
 
     fn deny(&self, visit: &Visit<'_>, denial: Denial, out: &mut Vec<u8>) -> Step<Pending> {
-        let denial = visit.live.search.recognise(visit.query.name(), denial);
+        let name = visit.query.name();
+        let denial = visit.live.search.recognise(name, denial);
+        let zones = self.zones.load();
+        let served = zones.apexes().chain(&self.manners.own_zone);
+        let denial = served.fold(denial, |it, apex| it.beside(name, apex));
         let rcode = visit
             .live
             .blocked
@@ -781,9 +785,7 @@ impl Road {
 /// What is counted.
 impl Road {
     fn count(&self, done: &Done<'_>) {
-        let is_probe =
-            done.client.port() == self.probe_port.load(Relaxed) && done.client.ip().is_loopback();
-        if !is_probe {
+        if !self.announced.is(done) {
             self.telemetry.done(done);
         }
     }

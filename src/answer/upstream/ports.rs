@@ -330,12 +330,14 @@ impl Port {
 
     /// A closed port is told by ICMP, and by the kernel as an error of the socket.
     fn hear_error(&self) {
-        if let Ok(Some(error)) = self.socket.take_error() {
-            self.fail(&error);
-        }
-        // The runtime holds an error to be there until it is told otherwise.
-        let seen = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-        let _ = self.socket.try_io(Interest::ERROR, seen);
+        // The runtime holds an error to be there until it is told otherwise. It is told of the one that it knew of
+        // before this look: one that comes meanwhile, unheard, would be taken for the answer to whoever asks next.
+        let _ = self.socket.try_io(Interest::ERROR, || {
+            if let Ok(Some(error)) = self.socket.take_error() {
+                self.fail(&error);
+            }
+            Err::<(), _>(io::ErrorKind::WouldBlock.into())
+        });
     }
 
     /// Tells all who wait that the network says no.
