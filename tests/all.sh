@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Every test there is: style, lints, documentation, cargo's tests, dig on real sockets, real clients and `exec` in
-# namespaces, doctor on machines with each fault, the program on machines that fail under it, the page in a browser where
-# there is one.
+# Every test there is: style, lints, documentation, cargo's tests, dig on real sockets, real clients, other resolvers and
+# `exec` in namespaces, doctor on machines with each fault, the program on machines that fail under it, the page in a
+# browser where there is one.
 #
 #   tests/all.sh
 #
@@ -13,8 +13,9 @@ set -eu -o pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 # What the tests call, and where Debian has it. The header is libc's for the static lookups.
-TOOLS=(dig:bind9-dnsutils nsd:nsd ip:iproute2 curl:curl git:git python3:python3 node:nodejs busybox:busybox musl-gcc:musl-tools
-    getent:libc-bin unshare:util-linux setpriv:util-linux pgrep:procps setcap:libcap2-bin nft:nftables faketime:faketime)
+TOOLS=(dig:bind9-dnsutils nsd:nsd dnsmasq:dnsmasq-base unbound:unbound ip:iproute2 curl:curl git:git python3:python3
+    node:nodejs busybox:busybox musl-gcc:musl-tools getent:libc-bin unshare:util-linux setpriv:util-linux pgrep:procps
+    setcap:libcap2-bin nft:nftables faketime:faketime strace:strace)
 
 main() {
     PATH=$PATH:/usr/sbin:/sbin
@@ -31,6 +32,7 @@ main() {
     cargo_tests
     suite dig
     suite clients
+    suite chain
     suite exec
     suite doctor
     suite machine
@@ -129,7 +131,7 @@ give_up() {
 as_root() { if ((EUID == 0)); then "$@"; else sudo "$@"; fi; }
 
 # install_quietly COMMAND: installs, while a policy-rc.d lets no package start its service; one that was there before
-# is put back. NSD, if it is new here, is not started by the next boot either.
+# is put back. NSD and unbound, if they are new here, are not started by the next boot either.
 # shellcheck disable=SC2016
 install_quietly() {
     as_root sh -eu -c '
@@ -145,9 +147,10 @@ install_quietly() {
         chmod 755 "$policy"
         export DEBIAN_FRONTEND=noninteractive
         apt-get update -q
-        had_nsd=$(command -v nsd || true)
+        fresh=
+        for server in nsd unbound; do command -v $server >/dev/null || fresh="$fresh $server"; done
         $1
-        [ -n "$had_nsd" ] || ! command -v nsd >/dev/null || update-rc.d nsd disable
+        for server in $fresh; do ! command -v $server >/dev/null || update-rc.d $server disable; done
     ' sh "$1"
 }
 

@@ -69,3 +69,28 @@ fn configurations_keep_their_promises() {
 fn zones_keep_their_promises() {
     replay("zone", bodies::zone);
 }
+
+#[test]
+fn streams_keep_their_promises() {
+    replay("stream", bodies::stream);
+}
+
+#[test]
+fn replies_keep_their_promises() {
+    replay("reply", bodies::reply);
+}
+
+#[test]
+fn roads_keep_their_promises() {
+    replay("road", bodies::road);
+}
+
+#[test]
+fn logs_keep_their_promises() {
+    replay("log", bodies::log);
+}
+
+#[test]
+fn parameters_keep_their_promises() {
+    replay("params", bodies::params);
+}

@@ -278,7 +278,7 @@ fn spoilt_replies_harm_nobody() {
     assert!(kept > CASES / 2, "only {kept} answers came from the cache");
 }
 
-/// The operator's files, spoilt in the same ways, keep the promises of their fuzz targets.
+/// What else comes in, spoilt in the same ways, keeps the promises of its fuzz target.
 fn spoilt_files(target: &str, body: fn(&[u8])) {
     let files = fs::read_dir(format!("fuzz/corpus/{target}")).expect("the corpus");
     let mut paths: Vec<_> = files.map(|it| it.expect("a file").path()).collect();
@@ -321,4 +321,29 @@ fn spoilt_policies_harm_nobody() {
 #[test]
 fn spoilt_queries_harm_nobody() {
     spoilt_files("message", bodies::message);
+}
+
+#[test]
+fn spoilt_streams_harm_nobody() {
+    spoilt_files("stream", bodies::stream);
+}
+
+#[test]
+fn spoilt_conversations_harm_nobody() {
+    spoilt_files("road", bodies::road);
+}
+
+#[test]
+fn spoilt_records_are_written_as_they_are_read() {
+    spoilt_files("reply", bodies::reply);
+}
+
+#[test]
+fn spoilt_logs_harm_nobody() {
+    spoilt_files("log", bodies::log);
+}
+
+#[test]
+fn spoilt_parameters_harm_nobody() {
+    spoilt_files("params", bodies::params);
 }

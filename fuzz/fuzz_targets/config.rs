@@ -1,4 +1,4 @@
-//! The fuzzer's way into `config` of `src/files.rs`.
+//! The fuzzer's way into `config` of `src/lib.rs`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| namegate_fuzz::config(input));

@@ -9,12 +9,21 @@
 #![allow(missing_docs, unreachable_pub, clippy::panic, clippy::print_stderr)]
 
 mod files;
+mod kept;
+mod lines;
 mod message;
 pub mod model;
+mod reply;
+mod road;
+mod stream;
 mod upstream;
 
 pub use files::{config, zone};
+pub use lines::{log, params};
 pub use message::message;
+pub use reply::reply;
+pub use road::road;
+pub use stream::stream;
 pub use upstream::{Fact, leads_inside, off_the_chain, upstream_answer};
 
 use namegate::config::Config;
@@ -58,6 +67,16 @@ fn taken(input: &[u8], accepted: &Accepted) {
     let remarks = lint("policy.json", input, accepted, &Select::Only);
     assert!(!remarks.has_errors(), "an error in what was taken");
     let _ = remarks.render(false);
+}
+
+/// A policy with this list, as JSON.
+fn accepted(list: &str) -> Accepted {
+    let document = format!(
+        r#"{{"id":"npl_1","name":"test","egress":{{"allow_all":false,"allow_devbox_to_devbox":false,
+        "allowed_hostnames":{list},"allow_agent_gateway":false,"allow_mcp_gateway":false}},
+        "create_time_ms":1,"update_time_ms":1}}"#
+    );
+    read("policy.json", document.as_bytes(), &Select::Only).expect("a policy")
 }
 
 /// The matcher says what the model says.

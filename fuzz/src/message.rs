@@ -11,6 +11,8 @@ use namegate::wire::{
 
 /// Octets of an OPT without options.
 const OPT_OCTETS: usize = 11;
+/// When a cookie was made, in seconds since 1970.
+const NOON_S: u32 = 1_800_014_400;
 /// Who we say we are.
 const IDENTITY: &str = "box-7";
 
@@ -54,6 +56,42 @@ fn question(input: &[u8], query: &Query<'_>) {
         assert_eq!(read.rcode(), Rcode(rcode));
     }
     options(query.edns(), &out);
+    query.edns().into_iter().for_each(cookie);
+}
+
+/// A server cookie is good for the one that it was made for, for an hour, and no octet of it may be another.
+fn cookie(edns: &Edns) {
+    let Some(sent) = edns.wants.cookie else {
+        return;
+    };
+    let (secrets, client) = (Secrets::new([7; 16]), [127, 0, 0, 1].into());
+    let made = secrets.answer(&sent, client, NOON_S);
+    let sent_back = |octets: &[u8]| Query::read(&with_cookie(octets)).ok()?.edns()?.wants.cookie;
+    let ours = sent_back(&made).expect("a cookie of ours can be read");
+    let refused =
+        |secrets: &Secrets, address: [u8; 4], now_s| secrets.refuse(&ours, address.into(), now_s);
+    assert!(!refused(&secrets, [127, 0, 0, 1], NOON_S + 3600));
+    assert!(refused(&secrets, [127, 0, 0, 1], NOON_S + 3601));
+    assert!(refused(&secrets, [127, 0, 0, 2], NOON_S));
+    let renewed = secrets.renewed([8; 16]);
+    assert!(!refused(&renewed, [127, 0, 0, 1], NOON_S));
+    assert!(refused(&renewed.renewed([9; 16]), [127, 0, 0, 1], NOON_S));
+    for at in 0..made.len() {
+        let mut other = made;
+        other[at] ^= 1;
+        let other = sent_back(&other).expect("it is as long");
+        assert!(
+            secrets.refuse(&other, client, NOON_S),
+            "octet {at} is another"
+        );
+    }
+}
+
+/// A question with this in its COOKIE option.
+fn with_cookie(cookie: &[u8]) -> Vec<u8> {
+    let header = [0xBE, 0xEF, 0x01, 0, 0, 1, 0, 0, 0, 0, 0, 1];
+    let opt = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 28, 0, 10, 0, 24];
+    [&header[..], &[0, 0, 1, 0, 1], &opt, cookie].concat()
 }
 
 /// Two readers, one meaning.

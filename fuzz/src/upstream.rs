@@ -2,16 +2,19 @@
 //!
 //! A message comes in, as any upstream might send it. What goes out to clients
 //! is read again: it holds nothing that did not come in, and no private address
-//! where the guard has been.
+//! where the guard has been; and from the cache it is the same, but for its age.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use namegate::answer::cache::Kind;
 use namegate::answer::guard::{Caps, Finding, Guarded, Step, Trail};
 use namegate::wire::{
-    Age, Head, MESSAGE_OCTETS_MAX, Message, Name, Query, Record, Room, Section, Sections, Type,
-    reply,
+    Age, Asked, Head, MESSAGE_OCTETS_MAX, Message, Name, Query, Record, Room, Section, Sections,
+    Type, reply,
 };
+
+use super::kept::keep;
 
 /// Replies that one question may take before we look no further.
 const REPLIES_MAX: usize = 12;
@@ -23,7 +26,7 @@ const CAPS: Caps = Caps {
 /// A record: whose, of which type, with which data.
 pub type Fact = (Name, Type, Vec<u8>);
 
-/// A reply to the question it repeats. Its id says whether signatures are wanted.
+/// A reply to the question it repeats. Its id says whether signatures are wanted, and whether validation is.
 pub fn upstream_answer(input: &[u8]) {
     let Ok(message) = Message::read(input) else {
         return;
@@ -34,7 +37,13 @@ pub fn upstream_answer(input: &[u8]) {
     if kind.is_meta() {
         return;
     }
-    let dnssec_ok = input[0] & 1 == 1;
+    let asked = Asked {
+        name,
+        kind,
+        dnssec_ok: input[0] & 1 == 1,
+        checking_disabled: input[0] & 2 == 2,
+    };
+    let dnssec_ok = asked.dnssec_ok;
     let mut trail = Trail::new(name, kind, dnssec_ok, CAPS);
     for _ in 0..REPLIES_MAX {
         match trail.follow(&message) {
@@ -44,10 +53,11 @@ pub fn upstream_answer(input: &[u8]) {
         }
     }
     assert!(trail.ttl_s() <= CAPS.positive_s || trail.ttl_s() == u32::MAX);
+    let (ttl_s, is_negative) = (trail.ttl_s(), trail.is_negative());
     let facts = facts(&message);
     let finding = trail.finish();
     let query = question(&name, kind, dnssec_ok);
-    let said = send(&query, &finding, &finding.said);
+    let said = send(&query, &finding, &finding.said, 7);
     let answers = &said[..usize::from(finding.said.counts()[0])];
     let stranger = off_the_chain(&name, answers);
     assert!(
@@ -59,7 +69,7 @@ pub fn upstream_answer(input: &[u8]) {
         assert!(made || facts.contains(fact), "{fact:?} is invented");
     }
     for fact in guarded(&finding)
-        .map(|it| send(&query, &finding, it))
+        .map(|it| send(&query, &finding, it, 7))
         .into_iter()
         .flatten()
     {
@@ -68,6 +78,18 @@ pub fn upstream_answer(input: &[u8]) {
             "{fact:?} is private"
         );
     }
+    let kind = if is_negative {
+        Kind::Negative
+    } else {
+        Kind::Positive
+    };
+    keep(&asked, &finding, kind, ttl_s, |again, age_s| {
+        assert_eq!(send(&query, again, &again.said, age_s), said);
+        assert_eq!(
+            guarded(again).map(|it| send(&query, again, it, age_s)),
+            guarded(&finding).map(|it| send(&query, &finding, it, age_s)),
+        );
+    });
 }
 
 /// The first of the answers whose owner is neither the name that was asked for, nor what its aliases lead to, nor a
@@ -123,7 +145,7 @@ fn question(name: &Name, kind: Type, dnssec_ok: bool) -> Vec<u8> {
 }
 
 /// Sends records to a client over either transport. Returns what it reads.
-fn send(question: &[u8], finding: &Finding, sections: &Sections) -> Vec<Fact> {
+fn send(question: &[u8], finding: &Finding, sections: &Sections, age_s: u32) -> Vec<Fact> {
     let query = Query::read(question).expect("a well-formed question");
     let head = Head {
         rcode: finding.rcode,
@@ -137,12 +159,12 @@ fn send(question: &[u8], finding: &Finding, sections: &Sections) -> Vec<Fact> {
     let mut out = Vec::new();
     let limit = query.udp_limit(1232);
     reply(&query, head, &mut out)
-        .sections(sections, Age::Seconds(7))
+        .sections(sections, Age::Seconds(age_s))
         .finish(ede, Room::plain(1232, limit));
     assert!(out.len() <= limit, "a datagram of {} octets", out.len());
     let _ = Message::read(&out).expect("a datagram of ours can be read");
     reply(&query, head, &mut out)
-        .sections(sections, Age::Seconds(7))
+        .sections(sections, Age::Seconds(age_s))
         .finish(ede, Room::plain(1232, MESSAGE_OCTETS_MAX));
     let read = Message::read(&out).expect("a message of ours can be read");
     assert!(!read.is_truncated(), "what was kept has room");

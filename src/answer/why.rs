@@ -57,6 +57,11 @@ pub enum Topic {
     Nothing,
 }
 
+/// The zone's own name.
+pub fn apex() -> Name {
+    Name::of_octets(APEX).expect("a constant name")
+}
+
 /// What `name` is about, and at which of its octets the zone begins; none: it is not ours.
 #[inline]
 pub fn topic(name: &Name) -> Option<(Topic, usize)> {

@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::args::RunArgs;
 use super::{configuration, exit, fail, talk};
 use crate::config::Config;
-use crate::daemon::{Daemon, Phase, StartError, keep_memory_together};
+use crate::daemon::{Daemon, Ground, Phase, StartError, handed_over, keep_memory_together};
 use crate::telemetry;
 
 /// Each query on its way to an upstream has a socket; fewer descriptors than this are worth a word.
@@ -36,7 +36,15 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     };
     telemetry::install(&config.log);
     raise_descriptor_limit();
-    on_runtime(serve(&config))
+    // While there is one thread: those to come have no more rights than it.
+    match ground(&config) {
+        Ok(ground) => on_runtime(serve(&config, ground)),
+        Err(error) => fail(&error),
+    }
+}
+
+fn ground(config: &Config) -> Result<Ground, StartError> {
+    Ground::take(config, handed_over()?)?.confined(config)
 }
 
 /// What starts us again after each end would begin the audit again, too, and it would have none.
@@ -77,12 +85,12 @@ fn start_spare_threads(runtime: &Runtime) {
     }
 }
 
-async fn serve(config: &Config) -> Result<u8, StartError> {
+async fn serve(config: &Config, ground: Ground) -> Result<u8, StartError> {
     let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Io)?;
     let mut end = End::listen().map_err(StartError::Io)?;
     // Whoever listens for it is not ended by it: a log that has become too large is like one on a full disk.
     let _too_large = signal(SignalKind::from_raw(SIGXFSZ)).map_err(StartError::Io)?;
-    let mut daemon = Daemon::start(config).await?;
+    let mut daemon = Daemon::start_on(ground, config).await?;
     tell_of_start(&daemon);
     daemon.tell_supervisor(Phase::Ready);
     daemon.announce_audit();
@@ -111,6 +119,7 @@ fn tell_of_start(daemon: &Daemon) {
         exact,
         wildcard,
         listen = listen.join(" "),
+        landlock = daemon.landlock(),
         metrics = daemon.pages().map(tracing::field::display),
         admin = daemon.admin().map(|it| tracing::field::display(it.display())),
         "namegate {} answers",

@@ -213,6 +213,9 @@ impl Judge {
     fn of_denied(&self, denial: Denial, name: &Name, kind: Type) -> Opinion {
         let denial = self.search.recognise(name, denial);
         let blocked = &self.config.blocked;
+        let own = blocked.explain_zone.then(why::apex);
+        let served = self.zones.iter().chain(&own);
+        let denial = served.fold(denial, |it, apex| it.beside(name, apex));
         let exists = denial.is_ancestor && blocked.ancestors == Ancestors::Nodata;
         let rcode = if exists { "NODATA" } else { "NXDOMAIN" };
         Opinion {

@@ -74,7 +74,8 @@ struct Manners {
     private_answers: PrivateAnswers,
     types: Types,
     prefetch: bool,
-    explains: bool,
+    /// Our own zone, where those in the box may ask why.
+    own_zone: Option<Name>,
     contact: String,
     version: String,
     identity: String,
@@ -191,7 +192,7 @@ impl Road {
                 private_answers: config.guard.private_answers,
                 types: config.guard.types.clone(),
                 prefetch: config.cache.prefetch,
-                explains: config.blocked.explain_zone,
+                own_zone: config.blocked.explain_zone.then(why::apex),
                 contact: config.blocked.contact.clone(),
                 version: config.listen.version.clone(),
                 identity: config.listen.identity.clone(),
@@ -312,7 +313,7 @@ impl front::Road for Road {
             return self.chaos(&visit, out);
         }
         // What is told of ourselves goes before all that is served or forwarded: it never leaves the machine.
-        if self.manners.explains
+        if self.manners.own_zone.is_some()
             && let Some(topic) = why::topic(query.name())
         {
             return self.explain(&visit, topic, out);
@@ -571,7 +572,11 @@ impl Road {
     }
 
     fn deny(&self, visit: &Visit<'_>, denial: Denial, out: &mut Vec<u8>) -> Step<Pending> {
-        let denial = visit.live.search.recognise(visit.query.name(), denial);
+        let name = visit.query.name();
+        let denial = visit.live.search.recognise(name, denial);
+        let zones = self.zones.load();
+        let served = zones.apexes().chain(&self.manners.own_zone);
+        let denial = served.fold(denial, |it, apex| it.beside(name, apex));
         let rcode = visit
             .live
             .blocked

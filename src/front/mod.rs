@@ -3,10 +3,12 @@
 //! A front reads messages and takes each down the [`Road`]; what the road has
 //! written goes back to where the message came from. It never looks into one.
 
+mod handed;
 mod owner;
 mod sockets;
 mod tcp;
 mod udp;
+mod unread;
 
 use std::fs;
 use std::future::Future;
@@ -17,8 +19,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
+pub use handed::{Unfit, adopt};
 pub use owner::{listeners_on, owner_of};
-pub use sockets::{Bound, NotBound, bind};
+pub use sockets::{Bound, Keeper, NotBound, bind};
+pub use unread::Unread;
 
 use crate::config;
 
@@ -113,7 +117,9 @@ impl Front {
             connections: Arc::default(),
         };
         for socket in bound.udp {
-            front.udp.push(udp::serve(socket, road.clone())?);
+            front
+                .udp
+                .push(udp::serve(socket, bound.keeper, road.clone())?);
         }
         let limits = tcp::Limits {
             idle: listen.tcp_idle,

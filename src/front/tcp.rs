@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::unread::Unread;
 use super::{Client, Road, Step, Transport};
 use crate::wire::MESSAGE_OCTETS_MAX;
 
@@ -186,8 +187,7 @@ struct Connection<R: Road> {
     client: Client,
     taken: Taken,
     road: Arc<R>,
-    /// Octets read and not yet understood.
-    unread: Vec<u8>,
+    unread: Unread,
     /// Framed replies not yet written.
     unsent: Vec<u8>,
     reply: Vec<u8>,
@@ -226,7 +226,7 @@ impl<R: Road> Connection<R> {
             },
             taken,
             road,
-            unread: Vec::new(),
+            unread: Unread::default(),
             unsent: Vec::new(),
             reply: Vec::new(),
             waiting: JoinSet::new(),
@@ -272,7 +272,7 @@ impl<R: Road> Connection<R> {
         let is_idle = self.waiting.is_empty();
         seat.is_busy.store(!is_idle, Relaxed);
         let may_read = self.waiting.len() < WAITING_MAX;
-        self.unread.reserve(READ_OCTETS);
+        let room = self.unread.room(READ_OCTETS);
         tokio::select! {
             biased;
             () = super::told_to_stop(stopped) => Next::Finish,
@@ -282,7 +282,7 @@ impl<R: Road> Connection<R> {
                 self.touch();
                 Next::Read
             }
-            read = self.stream.read_buf(&mut self.unread), if may_read => match read {
+            read = self.stream.read_buf(room), if may_read => match read {
                 Ok(0) => Next::Finish,
                 Ok(_) => Next::Read,
                 Err(_) => Next::Close,
@@ -300,28 +300,24 @@ impl<R: Road> Connection<R> {
 
     /// Takes every whole message out of what was read.
     async fn take_messages(&mut self) -> io::Result<()> {
-        let mut at = 0;
-        while self.waiting.len() < WAITING_MAX {
-            let Some(frame) = frame(&self.unread[at..]) else {
-                break;
-            };
-            let end = at + 2 + frame.len();
-            self.answer(at + 2..end);
-            at = end;
+        while self.waiting.len() < WAITING_MAX && self.answer_next() {
             self.touch();
             if self.unsent.len() >= UNSENT_OCTETS_MAX {
                 self.write().await?;
             }
         }
-        self.unread.drain(..at);
         Ok(())
     }
 
-    fn answer(&mut self, message: std::ops::Range<usize>) {
+    /// Takes one; false: there is no whole one.
+    fn answer_next(&mut self) -> bool {
+        let Some(message) = self.unread.take() else {
+            return false;
+        };
         let now = Instant::now().into_std();
         match self
             .road
-            .answer_now(&self.unread[message], &self.client, now, &mut self.reply)
+            .answer_now(message, &self.client, now, &mut self.reply)
         {
             Step::Reply => push_framed(&mut self.unsent, &self.reply),
             Step::Silence => {}
@@ -331,6 +327,7 @@ impl<R: Road> Connection<R> {
                     .spawn(async move { road.answer_later(pending).await });
             }
         }
+        true
     }
 
     /// Writes the replies of a query that has waited, and of others that have by now, as far as there is room.
@@ -367,12 +364,6 @@ impl<R: Road> Connection<R> {
         self.unsent.clear();
         Ok(())
     }
-}
-
-/// The first whole message of a stream (RFC 1035 §4.2.2).
-fn frame(stream: &[u8]) -> Option<&[u8]> {
-    let (len, rest) = stream.split_first_chunk()?;
-    rest.get(..u16::from_be_bytes(*len).into())
 }
 
 fn push_framed(unsent: &mut Vec<u8>, reply: &[u8]) {

@@ -23,7 +23,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
-use super::{Client, Road, Step, Transport};
+use super::{Client, Keeper, Road, Step, Transport};
 
 /// Datagrams taken and sent at a time: beyond some dozens a system call costs next to nothing per datagram.
 const BATCH: usize = 32;
@@ -37,6 +37,7 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(10);
 /// A socket being served, until it is stopped and all are answered.
 pub(super) struct Served {
     socket: Arc<UdpSocket>,
+    keeper: Keeper,
     stopped: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
@@ -45,8 +46,14 @@ impl Served {
     /// Takes no more queries.
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
-        // Says that the socket is not connected, and wakes whoever sleeps on it all the same (inet_shutdown in Linux).
-        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Read);
+        match self.keeper {
+            // Says that the socket is not connected, and wakes whoever sleeps on it all the same (inet_shutdown in Linux).
+            Keeper::Us => {
+                let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Read);
+            }
+            // Who serves after us would have a socket that is shut down; the thread looks up by itself.
+            Keeper::Giver => {}
+        }
     }
 
     /// After a [`Served::stop`]: has all been sent?
@@ -56,7 +63,11 @@ impl Served {
 }
 
 /// Serves one socket on a thread of its own.
-pub(super) fn serve<R: Road>(socket: UdpSocket, road: Arc<R>) -> io::Result<Served> {
+pub(super) fn serve<R: Road>(
+    socket: UdpSocket,
+    keeper: Keeper,
+    road: Arc<R>,
+) -> io::Result<Served> {
     socket.set_nonblocking(false)?;
     let address = socket.local_addr()?;
     let is_wildcard = address.ip().is_unspecified();
@@ -83,6 +94,7 @@ pub(super) fn serve<R: Road>(socket: UdpSocket, road: Arc<R>) -> io::Result<Serv
         .expect("the thread waits for it, and there is room");
     Ok(Served {
         socket,
+        keeper,
         stopped,
         thread,
     })
@@ -124,7 +136,8 @@ impl<R: Road, L: Line> Desk<R, L> {
             } else {
                 match self.line.receive(self.socket.as_raw_fd(), Patience::Sleep) {
                     Ok(received) => self.answer(received),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    // A signal, or it was time to look up.
+                    Err(error) if is_passing(&error) => {}
                     Err(_) => std::thread::sleep(PAUSE_AFTER_ERROR),
                 }
             }
@@ -196,6 +209,13 @@ impl<R: Road, L: Line> Desk<R, L> {
             outbox.put(place, back, |reply| road.finish(ready, reply));
         });
     }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+    )
 }
 
 /// Has the runtime say when there is something to take.

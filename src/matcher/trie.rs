@@ -76,6 +76,27 @@ pub struct Denial {
     pub is_ancestor: bool,
 }
 
+impl Denial {
+    /// The same where `apex` is served beside the policy: it exists, as all names above it do, and the denial of a `name`
+    /// beside it is to cut none of them off.
+    #[must_use]
+    #[inline]
+    pub fn beside(self, name: &Name, apex: &Name) -> Self {
+        let exists = |at: &usize| {
+            apex.starts()
+                .any(|it| apex.octets()[it..] == name.octets()[*at..])
+        };
+        let is_ancestor = self.is_ancestor || exists(&0);
+        let above = name.starts().skip(1).find(exists);
+        let encloser_at = above.and_then(|at| u8::try_from(at).ok());
+        Self {
+            why: self.why,
+            encloser_at: encloser_at.map_or(self.encloser_at, |at| at.min(self.encloser_at)),
+            is_ancestor,
+        }
+    }
+}
+
 /// May this name resolve? The same for every type, class, flag, transport and case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -708,6 +729,34 @@ mod tests {
         encloser(&["api.github.com"], "x.api.github.com", "api.github.com");
         encloser(&["api.github.com"], ".", ".");
         encloser(&[], "com", ".");
+    }
+
+    #[test]
+    fn what_is_served_beside_the_policy_is_not_cut_off() {
+        let rules = rules(&["github.com"]);
+        let beside = |name: &str, apex: &str| {
+            let name: Name = name.parse().expect(name);
+            let Verdict::Deny(denial) = rules.judge(&name) else {
+                panic!("{name} is allowed")
+            };
+            let denial = denial.beside(&name, &apex.parse().expect(apex));
+            let encloser = name.ancestor_at(usize::from(denial.encloser_at));
+            (encloser.to_string(), denial.is_ancestor)
+        };
+        let said = |encloser: &str, is_ancestor| (encloser.to_owned(), is_ancestor);
+        assert_eq!(
+            beside("a.internal", "corp.internal"),
+            said("internal", false)
+        );
+        assert_eq!(
+            beside("a.xcorp.internal", "corp.internal"),
+            said("internal", false)
+        );
+        assert_eq!(beside("internal", "corp.internal"), said(".", true));
+        assert_eq!(beside("internal", "internal.example"), said(".", false));
+        assert_eq!(beside("a.com", "corp.internal"), said("com", false));
+        assert_eq!(beside("com", "corp.internal"), said(".", true));
+        assert_eq!(beside("a.github.com", "lab.com"), said("github.com", false));
     }
 
     #[test]

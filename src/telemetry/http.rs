@@ -40,6 +40,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time;
 
+pub use self::params::Params;
+
 use self::events::{Events, Pulse};
 use self::home::Home;
 use super::Refused;

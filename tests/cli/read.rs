@@ -306,7 +306,7 @@ fn explain_follows_the_configuration() {
     room.check(
         "explain_config",
         &[
-            "explain --config config.toml --policy warned.json ns.corp.internal a.cluster.local org",
+            "explain --config config.toml --policy warned.json ns.corp.internal a.cluster.local org internal",
             "explain --config config.toml --policy warned.json --type DS org",
         ],
     );

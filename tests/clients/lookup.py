@@ -1,8 +1,8 @@
 """Asks as a Python program does.
 
-    lookup.py addresses NAME | fetch URL
+    lookup.py addresses NAME... | fetch URL...
 
-Prints `ok ...`, or `noname`, `again` or another failure in a word.
+For each prints `ok ...`, or `noname`, `again` or another failure in a word.
 """
 
 import socket
@@ -27,7 +27,13 @@ def fetch(url):
         raise error.reason from error
 
 
-try:
-    print("ok", {"addresses": addresses, "fetch": fetch}[sys.argv[1]](sys.argv[2]))
-except socket.gaierror as error:
-    print(WORDS.get(error.errno, error))
+def said(verb, what):
+    """The line for one of them."""
+    try:
+        return f"ok {verb(what)}"
+    except socket.gaierror as error:
+        return WORDS.get(error.errno, error)
+
+
+for word in sys.argv[2:]:
+    print(said({"addresses": addresses, "fetch": fetch}[sys.argv[1]], word))

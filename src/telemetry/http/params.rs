@@ -4,11 +4,15 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 /// The parameters of a request that nobody has taken yet.
-pub(super) struct Params(Vec<(String, String)>);
+#[derive(Debug)]
+pub struct Params(Vec<(String, String)>);
 
 impl Params {
     /// Reads `a=b&c=d`; a parameter without a value is `1`.
-    pub(super) fn read(query: Option<&str>) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// When one is not as it should be written: a sentence for a person.
+    pub fn read(query: Option<&str>) -> Result<Self, String> {
         let pairs = query.unwrap_or_default().split('&');
         let pairs = pairs.filter(|it| !it.is_empty()).map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, "1"));
@@ -18,16 +22,16 @@ impl Params {
     }
 
     /// The value of a parameter.
-    pub(super) fn text(&mut self, key: &str) -> Option<String> {
+    pub fn text(&mut self, key: &str) -> Option<String> {
         let at = self.0.iter().position(|(it, _)| it == key)?;
         Some(self.0.remove(at).1)
     }
 
     /// The value of a parameter, read.
-    pub(super) fn value<T: FromStr<Err: Display>>(
-        &mut self,
-        key: &str,
-    ) -> Result<Option<T>, String> {
+    ///
+    /// # Errors
+    /// When it is none of these: a sentence for a person.
+    pub fn value<T: FromStr<Err: Display>>(&mut self, key: &str) -> Result<Option<T>, String> {
         let read = |text: String| {
             let value = text.parse();
             value.map_err(|error| format!("{key}={text}: {error}"))
@@ -36,7 +40,10 @@ impl Params {
     }
 
     /// Is a parameter set, by `1` or `0`?
-    pub(super) fn switch(&mut self, key: &str) -> Result<bool, String> {
+    ///
+    /// # Errors
+    /// When it is said otherwise: a sentence for a person.
+    pub fn switch(&mut self, key: &str) -> Result<bool, String> {
         match self.text(key).as_deref() {
             None | Some("0") => Ok(false),
             Some("1") => Ok(true),
@@ -45,7 +52,10 @@ impl Params {
     }
 
     /// All must have been taken: a slip in one is not to pass for its absence.
-    pub(super) fn done(self) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// When one is left: a sentence for a person.
+    pub fn done(self) -> Result<(), String> {
         match self.0.first() {
             None => Ok(()),
             Some((key, _)) => Err(format!("{key}: no such parameter here, or it stands twice")),

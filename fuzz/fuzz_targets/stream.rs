@@ -1,0 +1,4 @@
+//! The fuzzer's way into `stream` of `src/lib.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| namegate_fuzz::stream(input));
