@@ -14,8 +14,9 @@ use super::question::Sort;
 const QUERIES_TO_GROW: u64 = 1_000_000;
 /// What the last quarter may hold more than the second: a twentieth, and so much.
 const RESIDENT_SLACK_KIB: u64 = 8 << 10;
-/// Ports to upstream are opened and closed as there are questions; threads for what waits come and go.
-const DESCRIPTORS_SLACK: u64 = 16;
+/// A thread more that asks upstream has 16 ports, and as many that are given up and not yet closed; threads for what
+/// waits come and go.
+const DESCRIPTORS_SLACK: u64 = 32;
 const THREADS_SLACK: u64 = 8;
 /// Rows of the table over time.
 const ROWS: usize = 20;
