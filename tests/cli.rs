@@ -76,10 +76,12 @@ impl Room {
         self.command(env!("CARGO_BIN_EXE_namegate"), args)
     }
 
-    /// Runs it to its end; the command line, what it said, and its exit code.
+    /// Runs it to its end; the command line, what it said, and its exit code. One that goes on where it should not
+    /// is ended by timeout(1), with 124.
     fn tell(&self, args: &str) -> String {
-        let words: Vec<&str> = args.split_whitespace().collect();
-        self.told(args, &mut self.namegate(&words))
+        let mut words = vec!["60", env!("CARGO_BIN_EXE_namegate")];
+        words.extend(args.split_whitespace());
+        self.told(args, &mut self.command("timeout", &words))
     }
 
     fn told(&self, args: &str, command: &mut Command) -> String {

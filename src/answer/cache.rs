@@ -9,8 +9,8 @@
 mod near;
 
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
@@ -157,7 +157,6 @@ impl<V> Entry<V> {
         }
         hits >= POPULAR_HITS
             && self.kind == Kind::Positive
-            && !self.overdue
             && self.left(now) * LAST_PART <= self.life()
             && !self.refreshing.load(Relaxed)
             && !self.refreshing.swap(true, Relaxed)
@@ -288,6 +287,8 @@ type Answers<V> = Map<Key<V>, Arc<Entry<V>>, ByOctets, RandomState, Census>;
 pub struct Cache<V: Footprint> {
     octets: u64,
     answers: Option<Answers<V>>,
+    /// Held alone by whoever puts an answer back that he had in hand: till he is done it stands, or does not.
+    order: RwLock<()>,
     /// Of the lanes; the map has one of its own.
     hasher: RandomState,
     lanes: Box<[Lane<V>]>,
@@ -302,6 +303,7 @@ impl<V: Footprint + Clone> Cache<V> {
         Self {
             octets,
             answers: (octets > 0).then(|| map(octets, &census)),
+            order: RwLock::new(()),
             hasher: RandomState::default(),
             lanes: (0..LANES).map(|_| Lane::default()).collect(),
             census,
@@ -357,10 +359,12 @@ impl<V: Footprint + Clone> Cache<V> {
         let Some(answers) = &self.answers else {
             return 0;
         };
+        let together = self.order.read().expect("nobody panics with it");
         let gone = answers.drain().map(|(_, entry)| {
             self.census.of(entry.kind).fetch_sub(1, Relaxed);
         });
         let gone = gone.count();
+        drop(together);
         self.lanes.iter().for_each(Lane::forget);
         gone
     }
@@ -369,12 +373,14 @@ impl<V: Footprint + Clone> Cache<V> {
     pub fn keep(&self, asked: &Asked, value: V, lease: Lease, now: Instant) -> Arc<Entry<V>> {
         let entry = Arc::new(Entry::new(asked, value, lease, now));
         if !lease.fresh.is_zero() {
+            let _together = self.order.read().expect("nobody panics with it");
             self.insert(&entry);
         }
         entry
     }
 
-    /// Keeps an overdue answer in use for a while, as upstream failed; it stays until its end and no longer.
+    /// Keeps an overdue answer in use for a while, as upstream failed; it stays until its end and no longer. One that was
+    /// let go of meanwhile, or that a newer one has taken the place of, is not put back.
     pub fn hold(&self, overdue: &Entry<V>, pause: Duration, now: Instant) -> Arc<Entry<V>> {
         let until_ms = milliseconds(overdue.age(now) + pause);
         let entry = Arc::new(Entry {
@@ -383,11 +389,22 @@ impl<V: Footprint + Clone> Cache<V> {
             fresh_ms: until_ms.min(overdue.gone_ms),
             overdue: true,
             hits: AtomicU8::new(0),
-            refreshing: AtomicBool::new(false),
+            // A newer one is to be expected as soon as upstream answers: threads look for it.
+            refreshing: AtomicBool::new(true),
             ..*overdue
         });
-        self.insert(&entry);
+        let _alone = self.order.write().expect("nobody panics with it");
+        if self.stands_as(overdue, &entry) {
+            self.insert(&entry);
+        }
         entry
+    }
+
+    /// Is it this very answer that is kept for a question?
+    fn stands_as(&self, overdue: &Entry<V>, question: &Arc<Entry<V>>) -> bool {
+        let kept = self.answers.as_ref();
+        let kept = kept.and_then(|answers| answers.peek(&Key(question.clone())));
+        kept.is_some_and(|kept| std::ptr::eq(&*kept, overdue))
     }
 
     fn insert(&self, entry: &Arc<Entry<V>>) {
@@ -589,6 +606,36 @@ mod tests {
         cache.hold(&entry, seconds(5), late);
         assert_eq!(seen(&cache, &github, late), Overdue(7));
         assert_eq!(seen(&cache, &github, now + seconds(160)), Nothing);
+    }
+
+    /// What is found past its time.
+    fn stale(cache: &Cache<u32>, asked: &Asked, now: Instant) -> Arc<Entry<u32>> {
+        cache.find(asked, now, |found| match found {
+            Found::Stale(entry) => entry.clone(),
+            Found::Fresh { .. } | Found::Nothing => panic!("{found:?}"),
+        })
+    }
+
+    #[test]
+    fn what_was_let_go_of_is_not_put_back() {
+        let (cache, then) = (Cache::new(1 << 20), Instant::now());
+        let (github, now) = (asked("github.com"), then + seconds(61));
+        cache.keep(&github, 7, lease(60, 3600), then);
+        let in_hand = stale(&cache, &github, now);
+        assert_eq!(cache.clear(), 1);
+        assert!(cache.hold(&in_hand, seconds(5), now).is_overdue());
+        assert_eq!(seen(&cache, &github, now), Nothing);
+    }
+
+    #[test]
+    fn what_upstream_says_at_last_is_not_displaced_by_what_it_said_before() {
+        let (cache, then) = (Cache::new(1 << 20), Instant::now());
+        let (github, now) = (asked("github.com"), then + seconds(61));
+        cache.keep(&github, 7, lease(60, 3600), then);
+        let in_hand = stale(&cache, &github, now);
+        cache.keep(&github, 8, lease(60, 3600), now);
+        cache.hold(&in_hand, seconds(5), now);
+        assert_eq!(seen(&cache, &github, now), Fresh(8));
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod said;
 mod socket;
 mod start_error;
 mod state;
+mod waiting;
 mod zones;
 
 use std::net::SocketAddr;
@@ -29,10 +30,10 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use self::operator::Waiting;
 use self::reload::{First, Reloads};
 use self::socket::SocketFile;
 use self::state::State;
+use self::waiting::Waiting;
 use self::zones::ZoneFiles;
 pub use audit::Audit;
 pub use explain::kinship_text;

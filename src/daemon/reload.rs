@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::audit::in_words;
 use super::live::{Grants, Live};
-use super::operator::{Judged, Waiting};
 use super::road::Road;
 use super::start_error::StartError;
+use super::waiting::{Judged, Waiting};
 use crate::config::{self, AtStart, Config};
 use crate::policy::watch::{Method, Poke, Settings, Sight, Watch, digest};
 use crate::policy::{Accepted, Diagnostics, Policy, Select, printable};

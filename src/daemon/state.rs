@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::operator::Waiting;
 use super::road::Road;
+use super::waiting::Waiting;
 use crate::answer::upstream::{self, RTT_BOUNDS_US};
 use crate::config::Config;
 use crate::telemetry::{

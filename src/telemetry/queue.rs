@@ -252,6 +252,7 @@ impl Queue {
     pub(super) fn close(&self, tray: &mut Tray, mut take: impl FnMut(Item)) {
         for slot in 0..SHARDS {
             let last = std::mem::replace(&mut *self.shard(slot), Batch::closed());
+            self.lost.fetch_add(last.lost, Relaxed);
             tray.spare = last;
             tray.gather();
         }
@@ -580,6 +581,19 @@ mod tests {
         assert_eq!(last, ["a.example"]);
         assert!(!queue.put(&done(&name), Worth::Wanted));
         assert!(!queue.put_event(Event::Line(String::new())));
+    }
+
+    #[test]
+    fn what_found_no_room_is_counted_after_a_close_too() {
+        let queue = Queue::default();
+        let name = name("a.example");
+        let put = |worth| (0..).take_while(|_| queue.put(&done(&name), worth)).count();
+        assert_eq!(put(Worth::Idle), ALLOWANCE_MAX as usize);
+        assert_eq!(queue.lost(), 1);
+        queue.close(&mut Tray::default(), drop);
+        assert_eq!(queue.lost(), 1);
+        assert_eq!(put(Worth::Wanted), 0);
+        assert_eq!(queue.lost(), 2);
     }
 
     #[test]

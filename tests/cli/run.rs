@@ -537,6 +537,33 @@ fn a_bad_policy_changes_nothing_and_is_told_once() {
     );
 }
 
+/// SPEC 10.4: whatever is wrong with it.
+#[test]
+fn a_bad_policy_opens_nothing() {
+    let room = Room::new();
+    let upstream = Upstream::open(Duration::ZERO);
+    let running = Running::start(&room, &upstream, &[]);
+    let open = document(&["evil.example"]);
+    let bad = [
+        open.replacen("\"evil.example\"", "\"evil.example\", \"*\"", 1),
+        open.replacen("\"allow_all\":false", "\"allow_all\":\"true\"", 1),
+        open.replacen("\"id\"", "\"ids\"", 1),
+        open.replacen("\"name\"", "\"more\":1,\"name\"", 1),
+        format!("[{open}]"),
+        open[..open.len() / 2].to_owned(),
+        String::new(),
+    ];
+    for (refused, document) in (1..).zip(&bad) {
+        room.write(POLICY, document);
+        running.signal("HUP");
+        let told = || running.talk().matches("the policy file is refused").count();
+        eventually("it is refused", || told() == refused);
+        assert_eq!(running.ask("evil.example"), "NXDOMAIN", "{document}");
+        assert_eq!(running.ask("github.com"), "192.0.2.7", "{document}");
+    }
+    assert_eq!(upstream.asked(), 1, "for what was allowed");
+}
+
 #[test]
 fn a_query_on_its_way_is_answered_before_the_end() {
     let room = Room::new();
