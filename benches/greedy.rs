@@ -1,8 +1,8 @@
 //! A greedy client, for as long as it is let: what the resolver takes, and what another client sees beside it.
 //!
 //! `cargo bench --bench greedy` lets each flood go on for 20 s, `cargo bench --bench greedy -- 5` for 5; it prints a row for
-//! each as it ends. The program is the built one (or that of the variable PROGRAM), in a process of its own; all traffic stays on loopback. `tests/greedy.rs`
-//! is the same for a second each, with bounds.
+//! each as it ends. The program is the built one, or that of the variable PROGRAM, in a process of its own; all traffic stays
+//! on loopback. `tests/greedy.rs` is the same for a moment each, with bounds.
 
 #![allow(missing_docs, unreachable_pub, clippy::print_stdout)]
 
