@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Every test there is: style, lints, documentation, cargo's tests, dig on real sockets, real clients and `exec` in
-# namespaces, doctor on machines with each fault, the page in a browser where there is one.
+# namespaces, doctor on machines with each fault, the program on machines that fail under it, the page in a browser where
+# there is one.
 #
 #   tests/all.sh
 #
@@ -13,7 +14,8 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 # What the tests call, and where Debian has it. The header is libc's for the static lookups.
 TOOLS=(dig:bind9-dnsutils nsd:nsd ip:iproute2 curl:curl git:git python3:python3 node:nodejs busybox:busybox musl-gcc:musl-tools
-    getent:libc-bin unshare:util-linux setpriv:util-linux pgrep:procps setcap:libcap2-bin)
+    getent:libc-bin unshare:util-linux setpriv:util-linux pgrep:procps setcap:libcap2-bin nft:nftables faketime:faketime
+    strace:strace)
 
 main() {
     PATH=$PATH:/usr/sbin:/sbin
@@ -32,6 +34,7 @@ main() {
     suite clients
     suite exec
     suite doctor
+    suite machine
     suite page
     sum_up
 }

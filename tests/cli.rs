@@ -10,6 +10,7 @@ mod demo;
 mod doctor;
 mod generate;
 mod policy;
+mod process;
 mod read;
 mod run;
 mod suggest;

@@ -127,3 +127,19 @@ fn every_service_restarts_but_for_what_a_restart_cannot_mend() {
         }
     }
 }
+
+#[test]
+fn the_sockets_of_systemd_are_the_addresses_of_the_configuration_over_both_transports() {
+    let (_, unit) = &shipped("socket")[0];
+    let listed = |setting: &str| -> Vec<std::net::SocketAddr> {
+        let values = unit.lines().filter_map(|line| line.strip_prefix(setting));
+        values.map(|it| it.parse().expect("an address")).collect()
+    };
+    let addresses = config::Config::default().listen.addresses;
+    assert_eq!(listed("ListenDatagram="), addresses);
+    assert_eq!(listed("ListenStream="), addresses);
+    let (_, dropin) = &shipped("conf")[0];
+    for taken in ["AmbientCapabilities=", "CapabilityBoundingSet="] {
+        assert!(dropin.lines().any(|line| line == taken), "{taken}");
+    }
+}

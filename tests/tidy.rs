@@ -181,9 +181,14 @@ fn rows_of_conformance_and_proof_name_live_tests() {
         .chain(&sources("src"))
         .map(|(_, text)| text.as_str())
         .collect();
-    let scripts = ["tests/dig.sh", "tests/clients.sh", "tests/exec.sh"]
-        .map(|file| fs::read_to_string(file).unwrap_or_default())
-        .concat();
+    let scripts = [
+        "tests/dig.sh",
+        "tests/clients.sh",
+        "tests/exec.sh",
+        "tests/machine.sh",
+    ]
+    .map(|file| fs::read_to_string(file).unwrap_or_default())
+    .concat();
     let mut rows = 0;
     for row in text
         .lines()

@@ -469,6 +469,7 @@ fn map<V: Footprint>(octets: u64, census: &Census) -> Answers<V> {
 }
 
 #[cfg(test)]
+#[expect(clippy::panic, reason = "tests")]
 mod tests {
     use super::*;
 

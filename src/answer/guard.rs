@@ -151,6 +151,17 @@ pub struct Trail {
     guarded: Option<SectionsBuilder>,
     /// Records asked for that the guard left.
     left: usize,
+    /// For the end of the authority section: what proves that wildcards were rightly used, of every reply.
+    proofs: Vec<Proof>,
+}
+
+/// An NSEC or NSEC3 record, or a signature of one.
+#[derive(Debug, PartialEq, Eq)]
+struct Proof {
+    owner: Name,
+    kind: Type,
+    ttl_s: u32,
+    data: Vec<u8>,
 }
 
 impl Trail {
@@ -170,6 +181,7 @@ impl Trail {
             said: SectionsBuilder::new(&name),
             guarded: None,
             left: 0,
+            proofs: Vec::new(),
         }
     }
 
@@ -178,6 +190,14 @@ impl Trail {
     /// # Errors
     /// When its chain is too long, turns in a circle, or holds a broken record.
     pub fn follow(&mut self, message: &Message<'_>) -> Result<Step, Astray> {
+        let step = self.follow_links(message)?;
+        if step == Step::Done {
+            self.lay_proofs()?;
+        }
+        Ok(step)
+    }
+
+    fn follow_links(&mut self, message: &Message<'_>) -> Result<Step, Astray> {
         self.authentic &= message.is_authentic();
         self.rcode = message.rcode();
         if let Some(ede) = message.ede() {
@@ -185,12 +205,18 @@ impl Trail {
         }
         let set_out = self.passed.len();
         loop {
-            if self.keep_set(message, self.here, self.kind)? > 0 {
+            // Asked for itself, an alias is the answer, and comes with the DNAME that makes it.
+            if self.kind != Type::CNAME && self.keep_set(message, self.here, self.kind)? > 0 {
+                self.keep_expansion(message, set_out)?;
                 return Ok(Step::Done);
             }
             let Some(target) = self.keep_link(message)? else {
                 break;
             };
+            if self.kind == Type::CNAME {
+                self.keep_expansion(message, set_out)?;
+                return Ok(Step::Done);
+            }
             if target == self.here || self.passed.contains(&target) {
                 return Err(Astray::Loop);
             }
@@ -204,6 +230,7 @@ impl Trail {
         let denied = self.keep_denial(message)?;
         if !denied && went_on && self.rcode == Rcode::NOERROR {
             self.is_negative = false;
+            self.keep_expansion(message, set_out)?;
             return Ok(Step::Ask(self.here));
         }
         if !denied {
@@ -282,9 +309,13 @@ impl Trail {
         set: &[Record<'_>],
         ttl_s: u32,
     ) -> Result<usize, Astray> {
-        let ttl_s = self.cap(ttl_s);
         let mut altered = false;
         for record in set {
+            // RFC 4034 §3: signatures have the TTLs of what they cover, each its own.
+            let ttl_s = self.cap(match self.kind {
+                Type::RRSIG => record.ttl_s,
+                _ => ttl_s,
+            });
             let seen = inspect(record)?;
             if !matches!(seen, Seen::Clean) {
                 altered = true;
@@ -334,14 +365,58 @@ impl Trail {
         self.keep(Section::Authority, from_ref(&soa), ttl_s)?;
         self.keep_signatures(message, Section::Authority, soa.owner(), Type::SOA)?;
         if self.dnssec_ok {
-            let is_proof = |it: &Record<'_>| matches!(it.kind, Type::NSEC | Type::NSEC3);
-            for proof in authorities(message).filter(is_proof).take(PROOFS_MAX) {
-                self.keep(Section::Authority, from_ref(&proof), proof.ttl_s.min(ttl_s))?;
-                self.keep_signatures(message, Section::Authority, proof.owner(), proof.kind)?;
-            }
+            self.keep_proofs(message, ttl_s)?;
         }
         self.ttl_s = self.ttl_s.min(ttl_s);
         Ok(true)
+    }
+
+    /// What a wildcard made is only believed with the proof that there is no nearer name (RFC 4035 §5.3.4).
+    fn keep_expansion(&mut self, message: &Message<'_>, set_out: usize) -> Result<(), Astray> {
+        let of_trail = |owner: Name| owner == self.here || self.passed[set_out..].contains(&owner);
+        let is_expanded =
+            |it: Record<'_>| it.kind == Type::RRSIG && is_of_wildcard(&it) && of_trail(it.owner());
+        if self.dnssec_ok && answers(message).any(is_expanded) {
+            self.keep_proofs(message, u32::MAX)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps NSEC and NSEC3 records for `ttl_s` at most, and their signatures.
+    fn keep_proofs(&mut self, message: &Message<'_>, ttl_s: u32) -> Result<(), Astray> {
+        let is_proof = |it: &Record<'_>| matches!(it.kind, Type::NSEC | Type::NSEC3);
+        for record in authorities(message).filter(is_proof).take(PROOFS_MAX) {
+            let proof = self.proof(&record, record.ttl_s.min(ttl_s))?;
+            // Links of a chain may share it.
+            if self.proofs.contains(&proof) {
+                continue;
+            }
+            self.proofs.push(proof);
+            for it in self.signatures(message, Section::Authority, record.owner(), record.kind) {
+                let signature = self.proof(&it, it.ttl_s)?;
+                self.proofs.push(signature);
+            }
+        }
+        Ok(())
+    }
+
+    fn proof(&mut self, record: &Record<'_>, ttl_s: u32) -> Result<Proof, Astray> {
+        Ok(Proof {
+            owner: record.owner(),
+            kind: record.kind,
+            ttl_s: self.cap(ttl_s),
+            data: record.spelled()?,
+        })
+    }
+
+    /// The answer section is whole: the proofs stand last.
+    fn lay_proofs(&mut self) -> Result<(), Astray> {
+        for it in std::mem::take(&mut self.proofs) {
+            for sections in self.both() {
+                sections.push_data(Section::Authority, &it.owner, it.kind, it.ttl_s, &it.data)?;
+            }
+        }
+        Ok(())
     }
 
     fn keep_signatures(
@@ -449,6 +524,12 @@ fn authorities<'m>(message: &Message<'m>) -> impl Iterator<Item = Record<'m>> + 
     message
         .records(Section::Authority)
         .filter(|record| record.class == crate::wire::CLASS_IN)
+}
+
+/// Does a signature have fewer labels than its owner (RFC 4034 §3.1.3)?
+fn is_of_wildcard(signature: &Record<'_>) -> bool {
+    let signed = signature.data().get(3).copied().map(usize::from);
+    signed.is_some_and(|labels| labels < signature.owner().labels().count())
 }
 
 /// `name` with its ending `from` replaced by `to` (RFC 6672 §2.2).
@@ -748,10 +829,18 @@ mod tests {
 
     #[test]
     fn a_denial_has_as_many_proofs_as_one_takes() {
-        let nsec: &[u8] = b"\0\0\x2F\0\x01\0\0\0\x3C\0\x01\0";
-        let mut records = vec![nsec; 4000];
-        records.push(SOA);
-        assert_eq!(denied(&records).said.counts(), [0, 1 + 8, 0]);
+        let nsec = |types: u16| {
+            let [high, low] = types.to_be_bytes();
+            [&b"\0\0\x2F\0\x01\0\0\0\x3C\0\x03\0"[..], &[high, low]].concat()
+        };
+        let proofs = |distinct: u16| {
+            let nsecs: Vec<Vec<u8>> = (0..4000).map(|i| nsec(i % distinct)).collect();
+            let records = nsecs.iter().map(Vec::as_slice).chain([SOA]);
+            denied(&records.collect::<Vec<_>>()).said.counts()
+        };
+        assert_eq!(proofs(4000), [0, 1 + 8, 0]);
+        // RFC 2181 §5: one that stands there twice is one.
+        assert_eq!(proofs(1), [0, 1 + 1, 0]);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
+use nix::libc::SIGXFSZ;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::getppid;
 use tokio::runtime::{Builder, Runtime};
@@ -11,11 +13,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::args::RunArgs;
 use super::{configuration, exit, fail, talk};
 use crate::config::Config;
-use crate::daemon::{Daemon, Phase, StartError, keep_memory_together};
+use crate::daemon::{Daemon, Ground, Phase, StartError, handed_over, keep_memory_together};
 use crate::telemetry;
 
 /// Each query on its way to an upstream has a socket; fewer descriptors than this are worth a word.
 pub(super) const DESCRIPTORS_WANTED: u64 = 4096;
+/// One reads the policy, and one takes the place of a worker that compiles it.
+const SPARE_THREADS: usize = 2;
+/// Longer than it takes to start them.
+const SPARE_BUSY: Duration = Duration::from_millis(20);
+/// They stay though they have nothing to do.
+const KEEP_ALIVE: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn run(args: &RunArgs) -> u8 {
     if args.audit_for.is_some() && is_supervised() {
@@ -28,7 +36,15 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     };
     telemetry::install(&config.log);
     raise_descriptor_limit();
-    on_runtime(serve(&config))
+    // While there is one thread: those to come have no more rights than it.
+    match ground(&config) {
+        Ok(ground) => on_runtime(serve(&config, ground)),
+        Err(error) => fail(&error),
+    }
+}
+
+fn ground(config: &Config) -> Result<Ground, StartError> {
+    Ground::take(config, handed_over()?)?.confined(config)
 }
 
 /// What starts us again after each end would begin the audit again, too, and it would have none.
@@ -46,18 +62,35 @@ fn is_supervised() -> bool {
 /// Runs a command that serves, on as many threads as there are processors.
 pub(super) fn on_runtime(serve: impl Future<Output = Result<u8, StartError>>) -> u8 {
     keep_memory_together();
-    let runtime: io::Result<Runtime> = Builder::new_multi_thread().enable_all().build();
+    let runtime: io::Result<Runtime> = Builder::new_multi_thread()
+        .enable_all()
+        .thread_keep_alive(KEEP_ALIVE)
+        .build();
     let served = match runtime {
-        Ok(runtime) => runtime.block_on(serve),
+        Ok(runtime) => {
+            start_spare_threads(&runtime);
+            runtime.block_on(serve)
+        }
         Err(error) => Err(StartError::Io(error)),
     };
     served.unwrap_or_else(|error| fail(&error))
 }
 
-async fn serve(config: &Config) -> Result<u8, StartError> {
+/// The threads that read and compile a policy are there before it is needed: a system that gives no more of them, because
+/// somebody else has taken them all, is not to keep us at the policy of yesterday.
+fn start_spare_threads(runtime: &Runtime) {
+    for _ in 0..SPARE_THREADS {
+        // Each is busy until the last is there, or one would do for all.
+        drop(runtime.spawn_blocking(|| std::thread::sleep(SPARE_BUSY)));
+    }
+}
+
+async fn serve(config: &Config, ground: Ground) -> Result<u8, StartError> {
     let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Io)?;
     let mut end = End::listen().map_err(StartError::Io)?;
-    let mut daemon = Daemon::start(config).await?;
+    // Whoever listens for it is not ended by it: a log that has become too large is like one on a full disk.
+    let _too_large = signal(SignalKind::from_raw(SIGXFSZ)).map_err(StartError::Io)?;
+    let mut daemon = Daemon::start_on(ground, config).await?;
     tell_of_start(&daemon);
     daemon.tell_supervisor(Phase::Ready);
     daemon.announce_audit();
@@ -86,6 +119,7 @@ fn tell_of_start(daemon: &Daemon) {
         exact,
         wildcard,
         listen = listen.join(" "),
+        landlock = daemon.landlock(),
         metrics = daemon.pages().map(tracing::field::display),
         admin = daemon.admin().map(|it| tracing::field::display(it.display())),
         "namegate {} answers",

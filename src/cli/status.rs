@@ -45,11 +45,12 @@ fn text(status: &Value, now: SystemTime) -> String {
         ("policy", policy(&status["policy"], now)),
         ("mode", mode(status)),
         ("watch", watch(&status["watch"])),
-        ("listen", texts(&status["listen"]).join("  ")),
+        ("listen", listen(status)),
         ("upstream", upstreams(&status["upstreams"])),
         ("queries", queries(status, now)),
         ("cache", cache(&status["cache"])),
         ("reloads", reloads(&status["reloads"])),
+        ("process", process(status)),
         ("version", word(&status["version"], "?")),
     ];
     let row = |(what, said): &(&str, String)| format!("{what:<9} {said}\n");
@@ -95,6 +96,27 @@ fn watch(watch: &Value) -> String {
         })
     });
     ways.collect::<Vec<_>>().join("   ")
+}
+
+fn listen(status: &Value) -> String {
+    let addresses = texts(&status["listen"]).join("  ");
+    match status["listen_from"].as_str() {
+        Some("socket_activation") => format!("{addresses}   handed over"),
+        _ => addresses,
+    }
+}
+
+/// Whose process it is, and what the kernel keeps it from.
+fn process(status: &Value) -> String {
+    let sandbox = &status["sandbox"];
+    let abi = sandbox["landlock_abi"].as_u64();
+    let abi = abi.map_or(String::new(), |it| format!(" (ABI {it})"));
+    format!(
+        "user {}   landlock {}{abi}   {} descriptors at most",
+        word(&sandbox["user"], "?"),
+        word(&sandbox["landlock"], "?"),
+        number(&status["descriptor_limit"]),
+    )
 }
 
 fn upstreams(upstreams: &Value) -> String {
@@ -183,7 +205,8 @@ mod tests {
                 "patterns": {"exact": 9, "wildcard": 3}, "loaded_at": "2026-11-22T13:57:00.000Z",
             },
             "watch": {"inotify": true, "poll": null},
-            "listen": ["127.0.0.1:53", "[::1]:53"],
+            "listen": ["127.0.0.1:53", "[::1]:53"], "listen_from": "socket_activation", "descriptor_limit": 16384,
+            "sandbox": {"landlock": "full", "landlock_abi": 7, "user": "65532:65532", "no_new_privileges": true},
             "upstreams": [{"name": "udp://10.0.0.2:53", "up": true, "p50_ms": 4.1}, {"name": "udp://10.0.0.3:53", "up": false}],
             "queries": {"allowed": 1151, "blocked": 53, "error": 0, "refused": 0},
             "reasons": {"search_suffix": 41},
@@ -197,11 +220,12 @@ mod tests {
             "policy    ci (npl_1)  gen 42  sha256 9f2c1e00  12 names (9 exact, 3 wildcard)   loaded 3m ago\n\
              mode      enforce\n\
              watch     inotify  healthy\n\
-             listen    127.0.0.1:53  [::1]:53\n\
+             listen    127.0.0.1:53  [::1]:53   handed over\n\
              upstream  udp://10.0.0.2:53 ok 4 ms p50   udp://10.0.0.3:53 DOES NOT ANSWER\n\
              queries   1204 in 3h: 1151 allowed (931 cached), 53 blocked (41 search suffix), 0 errors, 0 refused\n\
              cache     8 answers, 8 KiB\n\
              reloads   42 applied, 0 unchanged, 1 rejected: REFUSED at 2026-11-22T13:20:07.000Z, line 9: NP012 a\u{fffd}URL\n\
+             process   user 65532:65532   landlock full (ABI 7)   16384 descriptors at most\n\
              version   0.1.0\n"
         );
     }

@@ -14,8 +14,10 @@ use super::value::{
 use super::value::{
     one_of, path, path_or_none, patterns, search_suffixes, seconds, servers, sink, size,
 };
-use super::value::{switch, text, txt, types, whole};
-use super::{Ancestors, AtStart, ClientIp, Config, Forward, LogFormat, Mode, PrivateAnswers};
+use super::value::{switch, text, txt, types, user, whole};
+use super::{
+    Ancestors, AtStart, ClientIp, Config, Forward, Landlock, LogFormat, Mode, PrivateAnswers,
+};
 
 /// One setting.
 pub(super) struct Key {
@@ -84,6 +86,12 @@ const CLIENT_IP: [(&str, ClientIp); 3] = [
     ("full", ClientIp::Full),
     ("prefix", ClientIp::Prefix),
     ("none", ClientIp::None),
+];
+
+const LANDLOCK: [(&str, Landlock); 3] = [
+    ("best_effort", Landlock::BestEffort),
+    ("require", Landlock::Require),
+    ("off", Landlock::Off),
 ];
 
 /// `"section" "name" => field = reader(bounds);`
@@ -165,6 +173,9 @@ pub(super) const KEYS: &[Key] = keys! {
     "admin" "socket" => admin.socket = path_or_none();
     "admin" "mode" => admin.mode = mode();
     "admin" "group" => admin.group = text();
+
+    "sandbox" "landlock" => sandbox.landlock = one_of(&LANDLOCK);
+    "sandbox" "user" => sandbox.user = user();
 };
 
 /// The one table that may stand many times.
@@ -374,6 +385,8 @@ mod tests {
         ("admin.socket", r#""/run/a.sock""#, "/run/a.sock"),
         ("admin.mode", r#""0660""#, "660"),
         ("admin.group", r#""operators""#, "operators"),
+        ("sandbox.landlock", r#""require""#, "require"),
+        ("sandbox.user", r#""64123""#, "64123:64123"),
     ];
 
     fn from_file(path: &str, value: &str) -> Config {

@@ -17,6 +17,7 @@ mod flags;
 
 mod draft;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -75,6 +76,7 @@ pub struct Config {
     pub log: Log,
     pub metrics: Metrics,
     pub admin: Admin,
+    pub sandbox: Sandbox,
 }
 
 /// `[listen]`
@@ -365,6 +367,40 @@ pub struct Admin {
     pub group: String,
 }
 
+/// `[sandbox]`: what `run` may do once it has its ports.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sandbox {
+    /// Does the kernel keep it from writing elsewhere, executing and connecting elsewhere?
+    pub landlock: Landlock,
+    /// Whom it becomes when root has started it; none: it stays who it is.
+    pub user: Option<User>,
+}
+
+/// How much is made of Landlock, the kernel's way for a process to give up rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Landlock {
+    /// As much as this kernel has of it, and be it nothing.
+    BestEffort,
+    /// The start fails on a kernel that has none.
+    Require,
+    /// Nothing.
+    Off,
+}
+
+/// A user and a group by their numbers: names would take the C library's plug-ins to look up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the words say it")]
+pub struct User {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.uid, self.gid)
+    }
+}
+
 /// Where the admin socket is unless somebody says otherwise: a directory that is not there is no fault.
 pub const ADMIN_SOCKET: &str = "/run/namegate/admin.sock";
 
@@ -452,6 +488,10 @@ impl Default for Config {
                 socket: Some(PathBuf::from(ADMIN_SOCKET)),
                 mode: 0o600,
                 group: String::new(),
+            },
+            sandbox: Sandbox {
+                landlock: Landlock::BestEffort,
+                user: None,
             },
         }
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use ipnet::IpNet;
 
 use super::fault::{Fault, Place, Source};
-use super::{SearchSuffix, Server, Sink, Types};
+use super::{SearchSuffix, Server, Sink, Types, User};
 use crate::wire::{Name, Type};
 
 /// What a reader returns: the meaning, or everything that is wrong.
@@ -387,6 +387,39 @@ pub(super) fn mode(said: &Said) -> Read<u32> {
             "write octal digits such as \"0660\"",
         ),
     }
+}
+
+/// `64123`, or `64123:64124` for another group; nothing: nobody else.
+pub(super) fn user(said: &Said) -> Read<Option<User>> {
+    let number = match said.what {
+        What::Number(number) => number.to_string(),
+        What::Text(_)
+        | What::Word(_)
+        | What::Switch(_)
+        | What::List(_)
+        | What::Table(_)
+        | What::Other(_) => String::new(),
+    };
+    let text = said.as_text().unwrap_or(&number);
+    if said.as_text() == Some("") {
+        return Ok(None);
+    }
+    let (uid, gid) = text.split_once(':').unwrap_or((text, text));
+    match (id(uid), id(gid)) {
+        (Some(0), _) | (_, Some(0)) => said.refuse("is root's", "name a user and a group with fewer rights"),
+        (Some(uid), Some(gid)) => Ok(Some(User { uid, gid })),
+        _ => said.refuse(
+            "is not the number of a user",
+            "write numbers, \"65532\" or \"65532:65532\" for the group too; `id -u NAME` and `id -g NAME` tell those of a name",
+        ),
+    }
+}
+
+/// A number that can be somebody's: the highest means "nobody else" to the kernel.
+fn id(digits: &str) -> Option<u32> {
+    let is_number = digits.bytes().all(|it| it.is_ascii_digit());
+    let id = digits.parse().ok().filter(|id| *id != u32::MAX);
+    id.filter(|_| is_number)
 }
 
 /// Who may ask: ranges, at least one.
@@ -819,6 +852,36 @@ mod tests {
             one("admin.mode", "'640'").expect("a mode").admin.mode,
             0o640
         );
+    }
+
+    #[test]
+    fn users_are_numbers_of_somebody_else_than_root() {
+        let user = |value| one("sandbox.user", value).expect(value).sandbox.user;
+        let shown = |value| user(value).map(|it| it.to_string());
+        assert_eq!(shown("'64123'").as_deref(), Some("64123:64123"));
+        assert_eq!(shown("64123").as_deref(), Some("64123:64123"));
+        assert_eq!(shown("'64123:7'").as_deref(), Some("64123:7"));
+        assert_eq!(user("''"), None);
+        for bad in [
+            "'nobody'",
+            "'+5'",
+            "'5:'",
+            "':5'",
+            "'5:6:7'",
+            "'4294967295'",
+            "-1",
+            "true",
+        ] {
+            refused(
+                "sandbox.user",
+                bad,
+                "is not the number of a user",
+                "id -u NAME",
+            );
+        }
+        for root in ["0", "'0'", "'0:5'", "'5:0'", "'00'"] {
+            refused("sandbox.user", root, "is root's", "fewer rights");
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@ mod cookies;
 mod explain;
 mod fetch;
 mod flight;
+mod ground;
+mod handover;
 mod judge;
 mod live;
 mod memory;
@@ -15,6 +17,7 @@ mod rate;
 mod reload;
 mod road;
 mod said;
+mod sandbox;
 mod socket;
 mod start_error;
 mod state;
@@ -30,6 +33,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use self::ground::Standing;
 use self::reload::{First, Reloads};
 use self::socket::SocketFile;
 use self::state::State;
@@ -38,6 +42,8 @@ use self::zones::ZoneFiles;
 pub use audit::Audit;
 pub use explain::kinship_text;
 pub use fetch::Known;
+pub use ground::Ground;
+pub use handover::handed_over;
 pub use judge::{Judge, Opinion};
 pub use live::{BadPattern, Grants, Live, compile, reason, reason_denied, search_suffixes};
 pub use memory::keep_memory_together;
@@ -45,11 +51,12 @@ pub use probe::reachable;
 pub use reload::{select_of, sha256_of};
 pub use road::{Pending, Ready, Road};
 pub use said::{Said, query};
+pub use sandbox::Unconfined;
 pub use start_error::StartError;
 
 use crate::answer::upstream::{Over, Sockets, Upstreams, system_resolvers};
 use crate::config::{Config, Server};
-use crate::front::{Front, bind};
+use crate::front::Front;
 use crate::telemetry::{Telemetry, http};
 use crate::wire::Name;
 
@@ -62,6 +69,7 @@ pub struct Daemon {
     front: Front,
     telemetry: Arc<Telemetry>,
     addresses: Vec<SocketAddr>,
+    standing: Standing,
     pages: Option<SocketAddr>,
     admin: Option<SocketFile>,
     waiting: Waiting,
@@ -75,15 +83,25 @@ impl Daemon {
     /// # Errors
     /// Whatever of it cannot be done, with its remedy and exit code.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let grants = Grants::of(config).map_err(StartError::Patterns)?;
-        let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        let bound = bind(&config.listen.addresses, workers).map_err(StartError::not_bound)?;
+        Self::start_on(Ground::take(config, Vec::new())?, config).await
+    }
+
+    /// The same on what was taken before there were threads. What is opened here is opened with the rights that are left,
+    /// so that what a start can do a reload can, too.
+    ///
+    /// # Errors
+    /// Whatever of it cannot be done, with its remedy and exit code.
+    pub async fn start_on(ground: Ground, config: &Config) -> Result<Self, StartError> {
+        let Ground {
+            grants,
+            bound,
+            upstreams,
+            pages,
+            standing,
+        } = ground;
         let addresses = bound.addresses().to_vec();
-        let upstreams = upstreams(config, &addresses)?;
-        let pages = match config.metrics.listen {
-            Some(address) => Some(listen_for_pages(address).await?),
-            None => None,
-        };
+        let pages = pages.map(TcpListener::from_std).transpose();
+        let pages = pages.map_err(StartError::Io)?;
         let admin = socket::open(&config.admin)?;
         let (zone_files, zones) = ZoneFiles::open(config).map_err(StartError::Zones)?;
         let first = First::read(config)?;
@@ -106,6 +124,7 @@ impl Daemon {
             front,
             telemetry,
             addresses,
+            standing,
             admin: None,
             waiting,
         };
@@ -126,6 +145,7 @@ impl Daemon {
             self.road.clone(),
             self.telemetry.clone(),
             &self.addresses,
+            self.standing,
             self.waiting.clone(),
             self.zones_poke.clone(),
         ));
@@ -167,6 +187,11 @@ impl Daemon {
     /// Where it listens, with the ports that the kernel chose where it was to choose.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// How far Landlock keeps it: `full`, `partial`, `unavailable` or `off`.
+    pub fn landlock(&self) -> &'static str {
+        self.standing.rights.landlock()
     }
 
     /// Where /metrics and the other pages are.
@@ -282,9 +307,4 @@ fn upstreams(config: &Config, own: &[SocketAddr]) -> Result<Upstreams, StartErro
         Some(address) => Err(StartError::Loop(address)),
         None => Ok(upstreams),
     }
-}
-
-async fn listen_for_pages(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let no_pages = |error| StartError::no_pages(address, error);
-    TcpListener::bind(address).await.map_err(no_pages)
 }

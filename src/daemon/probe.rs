@@ -24,17 +24,22 @@ pub(super) async fn ask_ourselves(addresses: Vec<SocketAddr>, state: Arc<State>)
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut id: u16 = 0;
+    // Kept, so that a want of descriptors does not look like a want of answers.
+    let mut socket = None;
     loop {
         ticks.tick().await;
         id = id.wrapping_add(1);
         let asked_at = Instant::now();
-        let result = match timeout(PATIENCE, ask(address, id, &state)).await {
+        let result = match timeout(PATIENCE, ask(&mut socket, address, id, &state)).await {
             Ok(Ok(())) => Ok(asked_at.elapsed()),
             Ok(Err(error)) => Err(format!("the query to {address} failed: {error}")),
             Err(_) => Err(format!(
                 "the query to {address} was not answered within {PATIENCE:?}"
             )),
         };
+        if result.is_err() {
+            socket = None;
+        }
         if result.is_ok() && sd_notify::watchdog_enabled().is_some() {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
         }
@@ -42,8 +47,16 @@ pub(super) async fn ask_ourselves(addresses: Vec<SocketAddr>, state: Arc<State>)
     }
 }
 
-async fn ask(address: SocketAddr, id: u16, state: &State) -> io::Result<()> {
-    let socket = UdpSocket::bind(SocketAddr::new(address.ip(), 0)).await?;
+async fn ask(
+    kept: &mut Option<UdpSocket>,
+    address: SocketAddr,
+    id: u16,
+    state: &State,
+) -> io::Result<()> {
+    let socket = match kept {
+        Some(socket) => socket,
+        none => none.insert(UdpSocket::bind(SocketAddr::new(address.ip(), 0)).await?),
+    };
     state.expect_probe_from(socket.local_addr()?);
     socket.connect(address).await?;
     socket

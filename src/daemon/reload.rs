@@ -206,16 +206,18 @@ impl Reloads {
         let before = road.live();
         let live =
             tokio::task::block_in_place(|| self.put_in_force(accepted, sha256, Some(noticed)));
+        road.go_live(live);
+        let (live, live_after) = (road.live(), noticed.elapsed());
         let (exact, wildcard) = live.rules.counts();
         tracing::info!(
             policy = %live.name,
             generation = live.generation,
             exact,
             wildcard,
-            live_after_ms = noticed.elapsed().as_millis(),
+            live_after_ms = live_after.as_millis(),
             "a new policy is in force"
         );
-        road.go_live(live);
+        drop(live);
         // The last holder frees the old rules, and that is to be none of those who answer: it is the telemetry, when it
         // has told of every query that was judged by them.
         tokio::task::block_in_place(|| {

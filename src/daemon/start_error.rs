@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::live::BadPattern;
+use super::sandbox::Unconfined;
 use crate::answer::upstream::NoSystemResolver;
 use crate::answer::zone::ZoneError;
 use crate::config::{Config, Sink};
-use crate::front::{NotBound, Transport, owner_of};
+use crate::front::{NotBound, Transport, Unfit, owner_of};
 use crate::policy::Diagnostics;
 
 /// What stands in the way of serving.
@@ -33,6 +34,12 @@ pub enum StartError {
         /// The program that has it, where it can be seen.
         owner: Option<String>,
     },
+    /// The variables that tell of sockets that were handed over say what cannot be.
+    NotHandedOver(io::Error),
+    /// What was handed over is not what can be served.
+    HandedOver(Unfit),
+    /// Rights cannot be given up as the configuration asks.
+    Confined(Unconfined),
     /// The machine names no resolver but us.
     NoUpstream(NoSystemResolver),
     /// An upstream is one of our own addresses.
@@ -102,7 +109,10 @@ impl StartError {
             }
             | Self::Pages { error, .. }
             | Self::Admin { error, .. } => unless_forbidden(error, 71),
+            Self::Confined(error) => error.exit_code(),
             Self::NoUpstream(_)
+            | Self::NotHandedOver(_)
+            | Self::HandedOver(_)
             | Self::Loop(_)
             | Self::Patterns(_)
             | Self::Zones(_)
@@ -137,6 +147,13 @@ impl fmt::Display for StartError {
                 bad.iter().try_for_each(|it| write!(f, "\n  {it}"))
             }
             Self::NotBound { error, owner } => not_bound(f, error, owner.as_deref()),
+            Self::NotHandedOver(error) => write!(
+                f,
+                "no sockets where LISTEN_FDS says that they are: {error}\n  help: unset LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES, \
+                 or have a socket unit hand them over"
+            ),
+            Self::HandedOver(error) => write!(f, "{error}"),
+            Self::Confined(error) => write!(f, "{error}"),
             Self::NoUpstream(error) => write!(f, "no upstream: {error}"),
             Self::Loop(address) => write!(
                 f,

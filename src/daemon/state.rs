@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use super::ground::Standing;
 use super::road::Road;
 use super::waiting::Waiting;
 use crate::answer::upstream::{self, RTT_BOUNDS_US};
@@ -26,6 +27,7 @@ pub(super) struct State {
     /// To explain takes memory and time with a large policy: one at a time.
     pub(super) desk: tokio::sync::Mutex<()>,
     addresses: Vec<String>,
+    standing: Standing,
     probed: Mutex<Result<Duration, String>>,
 }
 
@@ -35,6 +37,7 @@ impl State {
         road: Arc<Road>,
         telemetry: Arc<Telemetry>,
         addresses: &[SocketAddr],
+        standing: Standing,
         waiting: Waiting,
         zones_poke: Arc<Notify>,
     ) -> Self {
@@ -48,6 +51,7 @@ impl State {
             zones_poke,
             desk: tokio::sync::Mutex::default(),
             addresses,
+            standing,
             probed,
         }
     }
@@ -94,6 +98,7 @@ impl http::State for State {
     fn status(&self) -> Value {
         let mut status = self.telemetry.status();
         status["listen"] = json!(self.addresses);
+        self.standing.tell(&mut status);
         status["cache"]["octets"] = self.road.cache().octets().into();
         status
     }

@@ -32,7 +32,7 @@ impl ZoneFiles {
     /// Every fault of every file.
     pub(super) fn open(config: &Config) -> Result<(Self, Zones), Vec<ZoneError>> {
         let dir = config.zones.dir.clone();
-        let texts = read(&dir).map_err(|error| vec![unreadable(&dir, &error)])?;
+        let texts = read(&dir).map_err(|error| vec![error])?;
         let zones = parse(&texts)?;
         let files = Self {
             dir,
@@ -50,12 +50,22 @@ impl ZoneFiles {
 
     /// Looks at the files now and then, and has the changed ones served; faulty ones change nothing.
     pub(super) async fn follow(mut self, road: Arc<Road>) {
-        let mut refused = Vec::new();
+        let (mut refused, mut unreadable) = (Vec::new(), None);
         loop {
             let _ = tokio::time::timeout(self.poll_every, self.again.notified()).await;
-            let Ok(texts) = tokio::task::block_in_place(|| read(&self.dir)) else {
-                continue;
+            let texts = match tokio::task::block_in_place(|| read(&self.dir)) {
+                Ok(texts) => texts,
+                Err(error) => {
+                    let told = unreadable.replace(error.to_string());
+                    if told != unreadable {
+                        tracing::error!(
+                            "the zone files cannot be read; the old ones stay: {error}"
+                        );
+                    }
+                    continue;
+                }
             };
+            unreadable = None;
             if texts == self.texts || texts == refused {
                 continue;
             }
@@ -83,24 +93,34 @@ impl ZoneFiles {
 }
 
 /// Every zone file's name and text, sorted by name.
-fn read(dir: &Path) -> io::Result<Vec<(String, String)>> {
+fn read(dir: &Path) -> Result<Vec<(String, String)>, ZoneError> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
+        entries => entries.map_err(|error| unreadable(dir, &error))?,
     };
     let mut texts = Vec::new();
     for entry in entries {
-        let file = entry?.file_name().to_string_lossy().into_owned();
+        let entry = entry.map_err(|error| unreadable(dir, &error))?;
+        let file = entry.file_name().to_string_lossy().into_owned();
         if file.ends_with(ENDING) && !file.starts_with('.') {
-            let mut text = String::new();
-            fs::File::open(dir.join(&file))?
-                .take(ZONE_OCTETS_MAX)
-                .read_to_string(&mut text)?;
+            let path = entry.path();
+            let text = read_text(&path).map_err(|error| unreadable(&path, &error))?;
             texts.push((file, text));
         }
     }
     texts.sort();
     Ok(texts)
+}
+
+fn read_text(path: &Path) -> io::Result<String> {
+    // A pipe would hold us for ever.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut text = String::new();
+    let open = fs::File::open(path)?;
+    open.take(ZONE_OCTETS_MAX).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn parse(texts: &[(String, String)]) -> Result<Zones, Vec<ZoneError>> {
@@ -115,10 +135,26 @@ fn parse(texts: &[(String, String)]) -> Result<Zones, Vec<ZoneError>> {
     Zones::parse(&texts)
 }
 
-fn unreadable(dir: &Path, error: &io::Error) -> ZoneError {
+fn unreadable(path: &Path, error: &io::Error) -> ZoneError {
     ZoneError {
-        file: dir.display().to_string(),
+        file: path.display().to_string(),
         line: None,
         message: format!("cannot be read: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_named_and_not_waited_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::write(dir.path().join("a.zone"), "text").expect("written");
+        assert_eq!(read(dir.path()).expect("read").len(), 1);
+        let pipe = dir.path().join("b.zone");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        let error = read(dir.path()).expect_err("a pipe is no zone");
+        assert!(error.to_string().contains("b.zone"), "{error}");
     }
 }

@@ -3,19 +3,24 @@
 //! A front reads messages and takes each down the [`Road`]; what the road has
 //! written goes back to where the message came from. It never looks into one.
 
+mod handed;
 mod owner;
 mod sockets;
 mod tcp;
 mod udp;
 
+use std::fs;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Acquire};
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+
+pub use handed::{Unfit, adopt};
 pub use owner::{listeners_on, owner_of};
-pub use sockets::{Bound, NotBound, bind};
+pub use sockets::{Bound, Keeper, NotBound, bind};
 
 use crate::config;
 
@@ -110,11 +115,13 @@ impl Front {
             connections: Arc::default(),
         };
         for socket in bound.udp {
-            front.udp.push(udp::serve(socket, road.clone())?);
+            front
+                .udp
+                .push(udp::serve(socket, bound.keeper, road.clone())?);
         }
         let limits = tcp::Limits {
             idle: listen.tcp_idle,
-            clients_max: listen.tcp_max_clients,
+            clients_max: clients_max(listen.tcp_max_clients),
         };
         let clients = Arc::new(tcp::Clients::new(limits, front.connections.clone()));
         for listener in bound.tcp {
@@ -154,6 +161,24 @@ impl Drop for Front {
     fn drop(&mut self) {
         self.udp.iter().for_each(udp::Served::stop);
     }
+}
+
+/// As many connections as are wanted, and no more than half of the descriptors that are left: the other half is for
+/// those who ask upstreams and read the policy, whom no client is to keep from it.
+fn clients_max(wanted: usize) -> usize {
+    let open = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((RLIM_INFINITY, RLIM_INFINITY));
+    let left = usize::try_from(limit)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(open);
+    let share = (left / 2).max(1);
+    if share < wanted {
+        tracing::warn!(
+            limit,
+            "descriptors are enough for {share} TCP clients (listen.tcp_max_clients = {wanted})"
+        );
+    }
+    wanted.min(share)
 }
 
 /// Waits until the fronts are told to stop.

@@ -22,10 +22,41 @@ const FREE_PORT_TRIES: usize = 16;
 pub struct Bound {
     pub(super) udp: Vec<UdpSocket>,
     pub(super) tcp: Vec<TcpListener>,
+    pub(super) keeper: Keeper,
     addresses: Vec<SocketAddr>,
 }
 
+/// Whose the sockets are when we are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeper {
+    /// Ours: they go with us.
+    Us,
+    /// Of him who handed them over, for whoever serves after us.
+    Giver,
+}
+
 impl Bound {
+    pub(super) fn none(keeper: Keeper) -> Self {
+        Self {
+            udp: Vec::new(),
+            tcp: Vec::new(),
+            keeper,
+            addresses: Vec::new(),
+        }
+    }
+
+    /// One more address, which several sockets may share.
+    pub(super) fn serves(&mut self, address: SocketAddr) {
+        if !self.addresses.contains(&address) {
+            self.addresses.push(address);
+        }
+    }
+
+    /// Whose they are when we are gone.
+    pub fn keeper(&self) -> Keeper {
+        self.keeper
+    }
+
     /// The addresses, with the ports that the kernel chose where it was to choose.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -75,11 +106,7 @@ impl NotBound {
 /// # Errors
 /// For the first address that cannot be had; then none is held.
 pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Bound, NotBound> {
-    let mut bound = Bound {
-        udp: Vec::new(),
-        tcp: Vec::new(),
-        addresses: Vec::new(),
-    };
+    let mut bound = Bound::none(Keeper::Us);
     for address in addresses {
         let (address, tcp, udp) = match both(*address, workers) {
             Err(absent) if absent.is_absent_loopback() && addresses.len() > 1 => {
@@ -88,7 +115,7 @@ pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Bound, NotBound>
             }
             tried => tried?,
         };
-        bound.addresses.push(address);
+        bound.serves(address);
         bound.tcp.push(tcp);
         bound.udp.extend(udp);
     }
@@ -145,13 +172,22 @@ fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
 fn udp(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
     socket.set_reuse_port(shared)?;
-    // With CAP_NET_ADMIN it is had whatever net.core.rmem_max allows, which is 300 datagrams on most machines.
-    if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_OCTETS).is_err() {
-        // Less than asked for is no error.
-        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_OCTETS);
-    }
+    make_room(&socket);
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+/// Gives a UDP socket room for a burst; less than asked for is no error.
+pub(super) fn make_room(socket: &Socket) {
+    // With CAP_NET_ADMIN it is had whatever net.core.rmem_max allows, which is 300 datagrams on most machines. Without,
+    // a socket that was handed over may have more than we could give it.
+    if setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_OCTETS).is_err()
+        && socket
+            .recv_buffer_size()
+            .is_ok_and(|it| it < RECEIVE_BUFFER_OCTETS)
+    {
+        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_OCTETS);
+    }
 }
 
 fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {

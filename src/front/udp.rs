@@ -10,6 +10,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
-use super::{Client, Road, Step, Transport};
+use super::{Client, Keeper, Road, Step, Transport};
 
 /// Datagrams taken and sent at a time: beyond some dozens a system call costs next to nothing per datagram.
 const BATCH: usize = 32;
@@ -36,6 +37,7 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(10);
 /// A socket being served, until it is stopped and all are answered.
 pub(super) struct Served {
     socket: Arc<UdpSocket>,
+    keeper: Keeper,
     stopped: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
@@ -44,8 +46,14 @@ impl Served {
     /// Takes no more queries.
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
-        // Says that the socket is not connected, and wakes whoever sleeps on it all the same (inet_shutdown in Linux).
-        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Read);
+        match self.keeper {
+            // Says that the socket is not connected, and wakes whoever sleeps on it all the same (inet_shutdown in Linux).
+            Keeper::Us => {
+                let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Read);
+            }
+            // Who serves after us would have a socket that is shut down; the thread looks up by itself.
+            Keeper::Giver => {}
+        }
     }
 
     /// After a [`Served::stop`]: has all been sent?
@@ -55,28 +63,38 @@ impl Served {
 }
 
 /// Serves one socket on a thread of its own.
-pub(super) fn serve<R: Road>(socket: UdpSocket, road: Arc<R>) -> io::Result<Served> {
+pub(super) fn serve<R: Road>(
+    socket: UdpSocket,
+    keeper: Keeper,
+    road: Arc<R>,
+) -> io::Result<Served> {
     socket.set_nonblocking(false)?;
     let address = socket.local_addr()?;
     let is_wildcard = address.ip().is_unspecified();
     if is_wildcard {
         ancillary::ask_for_destination(&socket, address)?;
     }
-    let runtime = Builder::new_current_thread().enable_all().build()?;
     let socket = Arc::new(socket);
     let stopped = Arc::<AtomicBool>::default();
     let (its_socket, told) = (socket.clone(), stopped.clone());
+    // The thread comes first: a runtime without one could not be dropped here, inside another.
+    let (runtime, handed_over) = sync_channel::<Runtime>(1);
     let thread = std::thread::Builder::new()
         .name(format!("udp {address}"))
-        .spawn(move || {
-            if is_wildcard {
+        .spawn(move || match handed_over.recv() {
+            Ok(runtime) if is_wildcard => {
                 Desk::<R, OneByOne>::open(road, its_socket, told).serve(&runtime);
-            } else {
-                Desk::<R, Together>::open(road, its_socket, told).serve(&runtime);
             }
+            Ok(runtime) => Desk::<R, Together>::open(road, its_socket, told).serve(&runtime),
+            Err(_) => {}
         })?;
+    let built = Builder::new_current_thread().enable_all().build()?;
+    runtime
+        .send(built)
+        .expect("the thread waits for it, and there is room");
     Ok(Served {
         socket,
+        keeper,
         stopped,
         thread,
     })
@@ -118,7 +136,8 @@ impl<R: Road, L: Line> Desk<R, L> {
             } else {
                 match self.line.receive(self.socket.as_raw_fd(), Patience::Sleep) {
                     Ok(received) => self.answer(received),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    // A signal, or it was time to look up.
+                    Err(error) if is_passing(&error) => {}
                     Err(_) => std::thread::sleep(PAUSE_AFTER_ERROR),
                 }
             }
@@ -190,6 +209,13 @@ impl<R: Road, L: Line> Desk<R, L> {
             outbox.put(place, back, |reply| road.finish(ready, reply));
         });
     }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+    )
 }
 
 /// Has the runtime say when there is something to take.

@@ -2,12 +2,15 @@
 //! collector, or JSON.
 //!
 //! Every record is one line, whatever stands in its fields. The names and
-//! addresses of clients have no place here above debug.
+//! addresses of clients have no place here above debug. Nobody who has
+//! something to say waits for a reader that is stuck: what he does not take is
+//! lost, and how much that was is the first thing that he reads afterwards.
 
 use std::fmt::{self, Write as _};
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::os::unix::fs::MetadataExt;
+use std::sync::Mutex;
 use std::time::SystemTime;
 
 use serde_json::{Map, Value};
@@ -20,6 +23,7 @@ use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::reloads::rfc3339;
+use super::stream::Stream;
 use crate::config::{Log, LogFormat};
 
 /// They call normal what is worth a line of ours only when it goes wrong.
@@ -31,12 +35,84 @@ pub fn install(log: &Log) {
     let level = log.level.parse().unwrap_or(LevelFilter::INFO);
     let quiet = QUIET.map(|target| (target, level.min(LevelFilter::WARN)));
     let look = Look::of(log.format);
+    // Standard error that is closed has nobody to tell.
+    let Ok(stream) = Stream::of(&io::stderr()) else {
+        return;
+    };
     let lines = tracing_subscriber::fmt::layer()
         .event_format(look)
         .with_ansi(look == Look::Terminal && wants_colour())
-        .with_writer(io::stderr)
+        .with_writer(Mutex::new(Lines::new(stream, look)))
         .with_filter(Targets::new().with_default(level).with_targets(quiet));
     drop(tracing_subscriber::registry().with(lines).try_init());
+}
+
+/// Lines on their way to a reader.
+struct Lines {
+    stream: Stream,
+    look: Look,
+    /// Lines that were not taken, or not to their end.
+    lost: u64,
+    /// What was taken last ended within a line.
+    is_torn: bool,
+}
+
+impl Lines {
+    fn new(stream: Stream, look: Look) -> Self {
+        Self {
+            stream,
+            look,
+            lost: 0,
+            is_torn: false,
+        }
+    }
+
+    /// Ends a line that was cut off, and says what is missing.
+    fn make_good(&mut self) -> io::Result<()> {
+        if self.lost == 0 {
+            return Ok(());
+        }
+        let mut text = String::from(if self.is_torn { "\n" } else { "" });
+        let note = Fields {
+            message: "lines of this log are lost: nobody has read it".to_owned(),
+            others: Map::from_iter([("lines".to_owned(), self.lost.into())]),
+        };
+        let mut out = Writer::new(&mut text);
+        let written = self.look.line(&mut out, Level::WARN, note);
+        written.expect("a String takes everything");
+        self.put(text.as_bytes())?;
+        self.lost = 0;
+        Ok(())
+    }
+
+    fn put(&mut self, mut octets: &[u8]) -> io::Result<()> {
+        while !octets.is_empty() {
+            match self.stream.write(octets) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(taken) => {
+                    self.is_torn = octets[taken - 1] != b'\n';
+                    octets = &octets[taken..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A record is written with one call, and is taken or lost.
+impl io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.make_good().and_then(|()| self.put(line)).is_err() {
+            self.lost += 1;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// <https://no-color.org>
@@ -85,7 +161,12 @@ where
     ) -> fmt::Result {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let level = *event.metadata().level();
+        self.line(&mut out, *event.metadata().level(), fields)
+    }
+}
+
+impl Look {
+    fn line(self, out: &mut Writer<'_>, level: Level, fields: Fields) -> fmt::Result {
         let now = rfc3339(SystemTime::now());
         match self {
             Self::Json => return writeln!(out, "{}", fields.json(level, &now)),
@@ -105,7 +186,7 @@ where
                 )?;
             }
         }
-        fields.pairs(&mut out)?;
+        fields.pairs(out)?;
         writeln!(out)
     }
 }
@@ -228,7 +309,9 @@ fn colour(level: Level, is_on: bool) -> (&'static str, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::io::{Read, Write as _};
+    use std::os::fd::OwnedFd;
+    use std::sync::Arc;
 
     use super::*;
 
@@ -239,7 +322,7 @@ mod tests {
         let layer = tracing_subscriber::fmt::layer()
             .event_format(look)
             .with_ansi(false)
-            .with_writer(move || Lines(Arc::clone(&sink)));
+            .with_writer(move || Kept(Arc::clone(&sink)));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             tracing::warn!(count = 3_u64, file = "a b", bare = "x", "odd\nmessage");
         });
@@ -251,9 +334,9 @@ mod tests {
         }
     }
 
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    struct Kept(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Lines {
+    impl io::Write for Kept {
         fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
             self.0.lock().expect("one thread").extend_from_slice(octets);
             Ok(octets.len())
@@ -262,6 +345,33 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn what_a_stuck_reader_has_missed_is_the_first_thing_he_reads() {
+        const LINE: &[u8] = b"time=now level=info msg=\"a line of some length\"\n";
+        let (mut reader, pipe) = io::pipe().expect("a pipe");
+        let stream = Stream::new(OwnedFd::from(pipe).into()).expect("open");
+        let mut lines = Lines::new(stream, Look::Logfmt);
+        let (mut said, mut octets) = (0, Vec::new());
+        while lines.lost < 100 {
+            lines.write_all(LINE).expect("nobody is told");
+            said += 1;
+        }
+        let mut taken = vec![0; (said - 100) * LINE.len()];
+        reader.read_exact(&mut taken).expect("what was taken");
+        lines.write_all(LINE).expect("nobody is told");
+        drop(lines);
+        reader.read_to_end(&mut octets).expect("the rest");
+        let text = String::from_utf8(octets).expect("text");
+        let missed =
+            "level=warn msg=\"lines of this log are lost: nobody has read it\" lines=100\n";
+        let (before, after) = text.split_once(missed).expect("it is said");
+        assert!(
+            before.lines().count() <= 2,
+            "a torn line and the time: {before}"
+        );
+        assert_eq!(after.as_bytes(), LINE);
     }
 
     #[test]

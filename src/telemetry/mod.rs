@@ -15,6 +15,7 @@ mod nearest;
 mod querylog;
 mod reloads;
 mod sink;
+mod stream;
 mod trail;
 
 pub mod http;

@@ -16,7 +16,7 @@ use serde::{Serialize, Serializer};
 use super::nearest::Nearest;
 use super::queue::Record;
 use super::reloads::{Generation, Reloads};
-use super::sink::Out;
+use super::sink::{Out, is_torn};
 use super::trail::Decision;
 use crate::answer::{Outcome, Reason, Ruling};
 use crate::config::{ClientIp, Log, Queries, Sink};
@@ -50,7 +50,7 @@ pub(super) struct QueryLog {
 /// What the writer remembers from one batch to the next.
 #[derive(Default)]
 struct State {
-    /// A line was cut off by an error, and the next one must not continue it.
+    /// A line was cut off, by an error or in the life before, and the next one must not continue it.
     is_torn: bool,
     /// The last write failed, and that was said.
     is_failing: bool,
@@ -69,7 +69,10 @@ impl QueryLog {
             client_ip: log.client_ip,
             nearest: Nearest::new(Instant::now()),
             batch: Vec::with_capacity(BATCH_OCTETS),
-            state: State::default(),
+            state: State {
+                is_torn: is_torn(&log.sink),
+                ..State::default()
+            },
         })
     }
 
@@ -170,7 +173,7 @@ impl QueryLog {
         match Out::open(&self.sink) {
             Ok(out) => {
                 self.out = out;
-                self.state.is_torn = false;
+                self.state.is_torn = is_torn(&self.sink);
                 self.state.is_failing = false;
             }
             Err(error) => tracing::warn!(%error, "the query log's file cannot be opened anew"),
@@ -308,6 +311,7 @@ mod tests {
     use super::*;
     use crate::answer::Desk;
     use crate::telemetry::Transport;
+    use crate::telemetry::stream::Stream;
 
     #[test]
     fn no_name_breaks_a_line_or_a_string() {
@@ -344,7 +348,7 @@ mod tests {
             tally: Arc::default(),
             sink: Sink::Stdout,
             client_ip: ClientIp::Full,
-            out: Out::File(out),
+            out: Out::Stream(Stream::new(out).expect("open")),
             nearest: Nearest::new(Instant::now()),
             batch: Vec::new(),
             state: State::default(),
@@ -386,6 +390,22 @@ mod tests {
             (read(old), read(path)),
             ("before\n".into(), "after\n".into())
         );
+    }
+
+    #[test]
+    fn what_a_life_before_has_left_half_written_is_ended() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("log");
+        std::fs::write(&path, "{\"half").expect("written");
+        let config = Log {
+            sink: Sink::File(path.clone()),
+            ..crate::config::Config::default().log
+        };
+        let mut log = QueryLog::open(&config, Arc::default()).expect("opened");
+        log.event("{}");
+        log.flush();
+        let text = std::fs::read_to_string(path).expect("a log");
+        assert_eq!(text, "{\"half\n{}\n");
     }
 
     #[test]

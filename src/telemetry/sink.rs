@@ -5,15 +5,17 @@
 //! is gone is looked for again once a second.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::libc::O_NONBLOCK;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
+use super::stream::Stream;
 use crate::config::Sink;
 
 /// The log names clients and what they asked for: the owner's and the group's.
@@ -23,7 +25,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// An open sink.
 pub(super) enum Out {
-    File(File),
+    Stream(Stream),
     Collector(Collector),
 }
 
@@ -38,14 +40,16 @@ impl Out {
     /// Opens a sink. A collector need not be there yet.
     pub(super) fn open(sink: &Sink) -> io::Result<Self> {
         Ok(match sink {
-            Sink::Stdout => Self::File(io::stdout().as_fd().try_clone_to_owned()?.into()),
-            Sink::File(path) => Self::File(
+            Sink::Stdout => Self::Stream(Stream::of(&io::stdout())?),
+            // A named pipe that nobody reads is an error, and nothing to wait for.
+            Sink::File(path) => Self::Stream(Stream::new(
                 OpenOptions::new()
                     .append(true)
                     .create(true)
                     .mode(FILE_MODE)
+                    .custom_flags(O_NONBLOCK)
                     .open(path)?,
-            ),
+            )?),
             Sink::Unix(path) => Self::Collector(Collector {
                 path: path.clone(),
                 stream: None,
@@ -57,18 +61,34 @@ impl Out {
     /// Is to be called before anything is written. Returns whether the reader is a new one, who knows of no line before.
     pub(super) fn prepare(&mut self) -> io::Result<bool> {
         match self {
-            Self::File(_) => Ok(false),
+            Self::Stream(_) => Ok(false),
             Self::Collector(collector) => collector.prepare(Instant::now()),
         }
     }
 
-    /// Writes what is taken at once. Returns how much that was.
+    /// Writes what is taken soon. Returns how much that was.
     pub(super) fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
         match self {
-            Self::File(file) => file.write(octets),
+            Self::Stream(stream) => stream.write(octets),
             Self::Collector(collector) => collector.write(octets),
         }
     }
+}
+
+/// Does a file end within a line? Whoever wrote it was cut off there, by a full disk or by its own end.
+pub(super) fn is_torn(sink: &Sink) -> bool {
+    match sink {
+        Sink::File(path) => path.is_file() && last_octet(path).is_ok_and(|it| it != b'\n'),
+        Sink::Stdout | Sink::Unix(_) => false,
+    }
+}
+
+fn last_octet(path: &Path) -> io::Result<u8> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last[0])
 }
 
 impl Collector {
@@ -145,6 +165,29 @@ mod tests {
         drop(listener.accept().expect("accepted"));
         assert!(collector.write(b"{}\n").is_err());
         assert!(collector.prepare(start + RETRY * 2).expect("it is back"));
+    }
+
+    #[test]
+    fn a_file_that_ends_within_a_line_is_torn() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("log");
+        let sink = Sink::File(path.clone());
+        assert!(!is_torn(&sink), "there is none");
+        for (text, expected) in [("", false), ("{}\n", false), ("{}\n{\"ha", true)] {
+            std::fs::write(&path, text).expect("written");
+            assert_eq!(is_torn(&sink), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_is_not_waited_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("pipe");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        let opened = Out::open(&Sink::File(path.clone()));
+        let error = opened.err().expect("nobody reads");
+        assert_eq!(error.raw_os_error(), Some(nix::errno::Errno::ENXIO as i32));
+        assert!(!is_torn(&Sink::File(path)));
     }
 
     #[test]

@@ -294,7 +294,7 @@ impl<'a> Record<'a> {
         &self,
         out: &mut Vec<u8>,
         octets: impl Fn(&mut Vec<u8>, &[u8]),
-        name: impl Fn(&mut Vec<u8>, &Name),
+        mut name: impl FnMut(&mut Vec<u8>, &Name),
     ) -> Result<(), Malformed> {
         let mut at = self.data.start;
         for part in layout(self.kind) {

@@ -147,15 +147,23 @@ impl SectionsBuilder {
         self.add(section, &record.owner(), record.kind, ttl_s, |builder| {
             let compress = is_compressible(record.kind);
             let known = std::mem::take(&mut builder.known);
+            let mut written = Vec::new();
             let walked = record.walk(
                 &mut builder.message,
                 |out, octets| out.extend_from_slice(octets),
                 |out, name| match compress {
-                    true => write_name(out, &known, name),
+                    true => {
+                        written.push((out.len(), *name));
+                        write_name(out, &known, name);
+                    }
                     false => out.extend_from_slice(name.octets()),
                 },
             );
             builder.known = known;
+            // The target of an alias is the next owner.
+            for (at, name) in &written {
+                builder.learn(*at, name);
+            }
             walked
         })
     }

@@ -421,9 +421,9 @@ fn wait_returns_when_the_content_is_served() {
         "{told}"
     );
 
-    let told = wait(&first, "100ms");
+    let told = wait(&first, "1s");
     assert!(
-        told.contains("not within 100ms; it serves policy ci (npl_1) gen 2"),
+        told.contains("not within 1s; it serves policy ci (npl_1) gen 2"),
         "{told}"
     );
     assert!(told.ends_with("--- exit 1\n"), "{told}");
@@ -431,7 +431,7 @@ fn wait_returns_when_the_content_is_served() {
     let bad = document(&["10.0.0.1"]);
     room.write("ci.json", &bad);
     running.says("refused");
-    let told = wait(&sha256_of(bad.as_bytes()), "100ms");
+    let told = wait(&sha256_of(bad.as_bytes()), "1s");
     assert!(
         told.contains("the file was refused:\n  line 2: NP013"),
         "{told}"

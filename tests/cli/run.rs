@@ -61,7 +61,7 @@ impl Upstream {
         self.asked.load(SeqCst)
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("udp://{}", self.address)
     }
 }
@@ -105,11 +105,15 @@ impl Running {
         Self::of(command)
     }
 
-    fn of(mut command: Command) -> Self {
+    pub(super) fn of(mut command: Command) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program starts");
+        Self::attend(command.spawn().expect("the program starts"))
+    }
+
+    /// A program that was started, once it answers; its stderr is piped, and its stdout may be.
+    pub(super) fn attend(mut child: Child) -> Self {
         let running = Self {
-            stdout: gather(child.stdout.take().expect("piped")),
+            stdout: child.stdout.take().map(gather).unwrap_or_default(),
             stderr: gather(child.stderr.take().expect("piped")),
             child,
         };
@@ -117,7 +121,11 @@ impl Running {
         running
     }
 
-    fn talk(&self) -> String {
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn talk(&self) -> String {
         self.stderr.lock().expect("nobody panics").clone()
     }
 
@@ -284,7 +292,14 @@ fn a_missing_policy_is_waited_for_when_the_configuration_says_so() {
 #[test]
 fn a_port_that_is_taken_ends_it_with_the_owner_and_three_remedies() {
     let room = Room::new();
-    let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    // One whose number nobody has over TCP, where it is tried first: a connection of somebody else's has no owner to be seen.
+    let over_udp = || {
+        let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let is_free = TcpListener::bind(udp.local_addr().expect("bound")).is_ok();
+        is_free.then_some(udp)
+    };
+    let udp = std::iter::repeat_with(over_udp).take(20).flatten().next();
+    let udp = udp.expect("a port that is free over TCP");
     let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
     let pages = TcpListener::bind("127.0.0.1:0").expect("a port");
     let start = "run --policy policy.json --upstream udp://127.0.0.9";
@@ -340,7 +355,7 @@ fn the_owner_of_a_port_is_named_with_its_id() {
 }
 
 /// The program as somebody who is not root; none where that cannot be had.
-fn as_nobody(room: &Room, args: &[&str]) -> Option<Command> {
+pub(super) fn as_nobody(room: &Room, args: &[&str]) -> Option<Command> {
     if !nix::unistd::geteuid().is_root() {
         return Some(room.namegate(args));
     }

@@ -6,7 +6,7 @@
 
 NAMESPACES=(--net --mount --pid --fork --kill-child=TERM --mount-proc)
 
-# in_namespaces SUITE WHAT: runs tests/SUITE.sh --inside in there; where the machine allows no namespaces, it says
+# in_namespaces SUITE WHAT [ARGUMENT...]: runs tests/SUITE.sh --inside ARGUMENT... in there; where the machine allows no namespaces, it says
 # SKIPPED of WHAT.
 in_namespaces() {
     find_program
@@ -18,7 +18,7 @@ in_namespaces() {
         return
     fi
     # shellcheck disable=SC2086
-    $by "${NAMESPACES[@]}" -- "$BASH" "$TESTS/$1.sh" --inside </dev/null &
+    $by "${NAMESPACES[@]}" -- "$BASH" "$TESTS/$1.sh" --inside "${@:3}" </dev/null &
     # unshare itself is deaf to these; when it is gone, the kernel tells those inside to end.
     trap 'kill -KILL $!' INT TERM
     wait $!

@@ -184,7 +184,7 @@ start_internet() {
     shift 2
     nsd_config "$address" "$port" "$@" >"$T/nsd.conf"
     start nsd "$(command -v nsd || echo /usr/sbin/nsd)" -d -c "$T/nsd.conf"
-    within 10 answers "$address" "$port" . SOA || die "NSD does not answer: $(tail -n 3 "$T/nsd.err")"
+    within 30 answers "$address" "$port" . SOA || die "NSD does not answer: $(tail -n 3 "$T/nsd.err")"
 }
 
 # nsd_config ADDRESS PORT ZONE...: everything in $T, nothing of the machine's own, no limit on queries.

@@ -18,6 +18,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
+use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg, sendmmsg, setsockopt, sockopt};
 use rand::RngExt;
 use tokio::io::Interest;
@@ -34,6 +35,8 @@ const RUN: u32 = 32;
 /// A port is given up after so many queries, or after so long.
 const USES_MAX: u32 = 2000;
 const AGE_MAX: Duration = Duration::from_secs(10);
+/// For so long a port counts as new: a network that refuses everything does not cost a port a query.
+const YOUTH: Duration = Duration::from_secs(1);
 /// We offer 1232 octets; servers that send more are read all the same, up to this. Beyond it they are asked over TCP.
 const DATAGRAM_OCTETS_MAX: usize = 4096;
 /// Replies taken at a time.
@@ -60,6 +63,22 @@ struct Open {
     place: usize,
     /// Queries that still leave from there.
     left: u32,
+}
+
+impl Open {
+    /// One that is open, however old; from the chosen place on.
+    fn any(&self) -> Option<Arc<Port>> {
+        let (before, from) = self.ports.split_at(self.place);
+        from.iter().chain(before).flatten().next().cloned()
+    }
+}
+
+/// A port of some age is better than none: whoever holds many connections is not to end all resolving.
+fn is_for_want_of_descriptors(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    [Errno::EMFILE, Errno::ENFILE]
+        .map(|it| Some(it as i32))
+        .contains(&errno)
 }
 
 /// One port: a socket, and who waits for what comes to it.
@@ -105,8 +124,18 @@ impl Ports {
 
     /// Sends a query and waits, for ever if need be, for a message that fits it.
     pub(super) async fn exchange(&self, query: &[u8]) -> Answered {
+        for _ in 0..PORTS {
+            let port = self.port()?;
+            match self.exchange_from(port.clone(), query).await {
+                Err(Lost::Io(error)) if port.is_at_fault(&error) => port.give_up(),
+                answered => return answered,
+            }
+        }
+        self.exchange_from(self.port()?, query).await
+    }
+
+    async fn exchange_from(&self, mut port: Arc<Port>, query: &[u8]) -> Answered {
         let id = id_of(query);
-        let mut port = self.port()?;
         // Two queries with one id on one port could not be told apart; a new port is free of all.
         while !port.expect(id, query) {
             port = self.renew(&mut lock(&self.open))?;
@@ -126,7 +155,10 @@ impl Ports {
         open.left -= 1;
         match &open.ports[open.place] {
             Some(port) if port.is_good() => Ok(port.clone()),
-            _ => self.renew(&mut open),
+            _ => self.renew(&mut open).or_else(|error| {
+                let kept = open.any().filter(|_| is_for_want_of_descriptors(&error));
+                kept.ok_or(error)
+            }),
         }
     }
 
@@ -171,6 +203,17 @@ impl Port {
 
     fn is_good(&self) -> bool {
         lock(&self.waiting).uses < USES_MAX && self.born.elapsed() < AGE_MAX
+    }
+
+    /// A port keeps the address of ours that it was opened with, and that may be gone. What befalls a new one is no fault of
+    /// the port's, and neither is a server that is closed.
+    fn is_at_fault(&self, error: &io::Error) -> bool {
+        error.kind() != io::ErrorKind::ConnectionRefused && self.born.elapsed() > YOUTH
+    }
+
+    /// Whoever comes next has a new one.
+    fn give_up(&self) {
+        lock(&self.waiting).uses = USES_MAX;
     }
 
     /// Takes somebody in who waits for this id; not two for the same.
