@@ -1,8 +1,8 @@
 //! A greedy client, for as long as it is let: what the resolver takes, and what another client sees beside it.
 //!
 //! `cargo bench --bench greedy` lets each flood go on for 20 s, `cargo bench --bench greedy -- 5` for 5; it prints a row for
-//! each as it ends. The program is the built one, in a process of its own; all traffic stays on loopback. `tests/greedy.rs`
-//! is the same for a second each, with bounds.
+//! each as it ends. The program is the built one, or that of the variable PROGRAM, in a process of its own; all traffic stays
+//! on loopback. `tests/greedy.rs` is the same for a moment each, with bounds.
 
 #![allow(missing_docs, unreachable_pub, clippy::print_stdout)]
 
@@ -42,7 +42,8 @@ fn main() {
 
 /// One flood on a resolver of its own, or none.
 fn row(flood: Option<Flood>, time: Duration) {
-    let house = House::open(env!("CARGO_BIN_EXE_namegate"));
+    let built = env!("CARGO_BIN_EXE_namegate").to_owned();
+    let house = House::open(&std::env::var("PROGRAM").unwrap_or(built));
     let other = Other::arrive(house.server());
     let (sent, peak) = Peak::during(&house, || match flood {
         Some(flood) => flood.pour(house.server(), time),

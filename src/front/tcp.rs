@@ -28,7 +28,7 @@ const UNSENT_OCTETS_MAX: usize = 64 << 10;
 /// An accept that fails for want of descriptors is tried again after this.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
 /// Connections that have been sent away and are not yet gone; while there are so many, no more are taken.
-const LEAVING_MAX: usize = 64;
+const LEAVING_MAX: usize = 32;
 /// One address beyond this machine holds at most this part of all connections.
 const SHARE_OF_ONE_ADDRESS: usize = 4;
 
@@ -131,21 +131,21 @@ impl Clients {
     }
 }
 
-/// Sends away one of those that `may_leave`: the one that is idle for longest, and when all are busy the first that came
-/// after three quarters of them. So nobody shuts the door on others with questions that take long. None: they are too few.
+/// Sends away one of those that `may_leave`: whoever is without a word for longest, but for three quarters of them that
+/// wait for answers and came first. So nobody shuts the door on others with questions that take long. None: all have to stay.
 fn make_room(open: &mut HashMap<u64, Arc<Seat>>, may_leave: impl Fn(&Seat) -> bool) -> Option<()> {
-    let they = || open.iter().filter(|(_, seat)| may_leave(seat));
-    let oldest = they()
-        .filter(|(_, seat)| !seat.is_busy.load(Relaxed))
-        .min_by_key(|(_, seat)| seat.used_at_ms.load(Relaxed))
-        .map(|(id, _)| *id);
-    let busy = || {
-        let mut ids: Vec<u64> = they().map(|(id, _)| *id).collect();
-        ids.sort_unstable();
-        ids.get((ids.len() * 3).div_ceil(4)).copied()
+    let mut all: Vec<_> = open.iter().filter(|(_, seat)| may_leave(seat)).collect();
+    all.sort_unstable_by_key(|(id, _)| **id);
+    let mut staying = (all.len() * 3).div_ceil(4);
+    let mut stays = |seat: &Seat| {
+        let stays = seat.is_busy.load(Relaxed) && staying > 0;
+        staying -= usize::from(stays);
+        stays
     };
-    let leaves = oldest.or_else(busy)?;
-    open.remove(&leaves)?.leave.notify_one();
+    let leaving = all.into_iter().filter(|(_, seat)| !stays(seat));
+    let oldest = leaving.min_by_key(|(_, seat)| seat.used_at_ms.load(Relaxed));
+    let id = *oldest?.0;
+    open.remove(&id)?.leave.notify_one();
     Some(())
 }
 
@@ -441,6 +441,20 @@ mod tests {
         tenth.seat.is_busy.store(true, Relaxed);
         let eleventh = clients.sit([127, 0, 0, 1].into());
         assert!(eleventh.is_some() && has_to_leave(&ninth));
+    }
+
+    /// Who has just come in is idle until he has said something: he does not go before those who have long been waiting.
+    #[tokio::test(start_paused = true)]
+    async fn a_newcomer_among_the_busy_has_time_to_speak() {
+        let clients = Arc::new(Clients::new(LIMITS, Arc::default()));
+        let seated = sit_down(&clients, [127, 0, 0, 1], 8);
+        let busy = seated.iter().flatten();
+        busy.for_each(|it| it.seat.is_busy.store(true, Relaxed));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let newcomer = clients.sit([127, 0, 0, 1].into()).expect("one leaves");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let next = clients.sit([127, 0, 0, 1].into());
+        assert!(next.is_some() && !has_to_leave(&newcomer));
     }
 
     #[tokio::test]
