@@ -12,7 +12,7 @@ mod unread;
 
 use std::fs;
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Acquire};
 use std::time::{Duration, Instant};
@@ -44,12 +44,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// Whom limits count as one client: an address, and all of loopback, where whoever asks chooses among sixteen million.
+    /// Whom limits count as one client: an address, in the form that it has in both families.
     pub fn origin(&self) -> IpAddr {
-        match self.address.ip().to_canonical() {
-            ip if ip.is_loopback() => Ipv4Addr::LOCALHOST.into(),
-            ip => ip,
-        }
+        self.address.ip().to_canonical()
     }
 }
 
