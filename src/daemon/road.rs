@@ -337,7 +337,7 @@ impl front::Road for Road {
             },
             Verdict::Deny(denial) => match self.pass_in_audit(&visit, denial) {
                 Some(pass) => pass,
-                None => return self.deny(&visit, denial, out),
+                None => return self.deny(&visit, denial, &zones, out),
             },
         };
         if let Some(step) = self.answer_by_type(&visit, pass, out) {
@@ -571,10 +571,15 @@ impl Road {
             && matches!(query.kind(), Type::DS | Type::DNSKEY)
     }
 
-    fn deny(&self, visit: &Visit<'_>, denial: Denial, out: &mut Vec<u8>) -> Step<Pending> {
+    fn deny(
+        &self,
+        visit: &Visit<'_>,
+        denial: Denial,
+        zones: &Zones,
+        out: &mut Vec<u8>,
+    ) -> Step<Pending> {
         let name = visit.query.name();
         let denial = visit.live.search.recognise(name, denial);
-        let zones = self.zones.load();
         let served = zones.apexes().chain(&self.manners.own_zone);
         let denial = served.fold(denial, |it, apex| it.beside(name, apex));
         let rcode = visit

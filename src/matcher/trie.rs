@@ -82,6 +82,11 @@ impl Denial {
     #[must_use]
     #[inline]
     pub fn beside(self, name: &Name, apex: &Name) -> Self {
+        // Most names are under another top-level domain.
+        let top = apex.starts().last().unwrap_or(0);
+        if !name.octets().ends_with(&apex.octets()[top..]) {
+            return self;
+        }
         let exists = |at: &usize| {
             apex.starts()
                 .any(|it| apex.octets()[it..] == name.octets()[*at..])
