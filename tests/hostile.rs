@@ -3,19 +3,18 @@
 //! One daemon asks one upstream, which misbehaves as the first label of a question says. The stories
 //! of `tests/script` play the rest in virtual time; duplicates, order, sources, ports and broken connections are here.
 
-use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use namegate::config::{Config, Queries, Server};
 use namegate::daemon::Daemon;
 use namegate::wire::{Message, Rcode, Section, Type};
 use socket2::SockRef;
 use tempfile::TempDir;
 
-use crate::support;
+use crate::support::sockets::{bound_twice, framed, receive};
+use crate::support::{self, sockets};
 
 /// Nobody waits longer for a reply; glibc gives up then.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -64,16 +63,6 @@ fn upstream() -> SocketAddr {
         }
     });
     address
-}
-
-/// One port for both; another may have the other half of it.
-fn bound_twice() -> (UdpSocket, TcpListener) {
-    loop {
-        let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
-        if let Ok(udp) = UdpSocket::bind(tcp.local_addr().expect("bound")) {
-            return (udp, tcp);
-        }
-    }
 }
 
 fn serve_udp(socket: &UdpSocket) {
@@ -141,18 +130,11 @@ fn bound(at: &str) -> UdpSocket {
 }
 
 fn serve_tcp(mut stream: TcpStream) {
-    let mut len = [0; 2];
-    if stream.read_exact(&mut len).is_err() {
+    let Some(query) = receive(&mut stream) else {
         return;
-    }
-    let mut query = vec![0; u16::from_be_bytes(len).into()];
-    stream.read_exact(&mut query).expect("the rest of it");
+    };
     let answer = reply(&query, TRUTH);
-    let framed = [
-        &u16::try_from(answer.len()).expect("short").to_be_bytes()[..],
-        &answer,
-    ]
-    .concat();
+    let framed = framed(&answer);
     // Whoever asks may have gone meanwhile.
     let _ = stream.set_nodelay(true);
     match manner(&query).as_str() {
@@ -174,21 +156,7 @@ fn serve_tcp(mut stream: TcpStream) {
 
 /// A daemon in front of an upstream, with the directory of its policy.
 async fn daemon(upstream: SocketAddr) -> (Daemon, TempDir) {
-    let dir = tempfile::tempdir().expect("a directory");
-    let mut config = Config::default();
-    config.blocked.file = None;
-    config.admin.socket = None;
-    config.listen.addresses = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
-    config.policy.file = dir.path().join("policy.json");
-    config.zones.dir = dir.path().join("zones");
-    config.upstream.servers = vec![Server::Udp(upstream)];
-    config.metrics.listen = None;
-    config.log.queries = Queries::None;
-    fs::write(&config.policy.file, support::document(&["*.npmjs.org"])).expect("written");
-    let daemon = Daemon::start(&config)
-        .await
-        .unwrap_or_else(|error| panic!("{error}"));
-    (daemon, dir)
+    sockets::daemon(upstream, &["*.npmjs.org"], |_| ()).await
 }
 
 /// What a client is told, and how long it waited.

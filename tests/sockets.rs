@@ -2,17 +2,18 @@
 //! answers as a test says, and clients that misbehave.
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::{ErrorKind, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
-use namegate::config::{Config, Queries, Server};
+use namegate::config::Config;
 use namegate::daemon::Daemon;
 use namegate::wire::{Message, Query, Rcode, Section, Type};
 use tempfile::TempDir;
 
-use crate::support;
+use crate::support::sockets::{bound_twice, receive, send};
+use crate::support::{self, sockets};
 
 /// Nothing here takes as long.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,30 +43,6 @@ fn upstream(
     address
 }
 
-/// A port that is free over both transports.
-fn bound_twice() -> (UdpSocket, TcpListener) {
-    loop {
-        let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
-        if let Ok(udp) = UdpSocket::bind(tcp.local_addr().expect("bound")) {
-            return (udp, tcp);
-        }
-    }
-}
-
-fn send(stream: &mut TcpStream, message: &[u8]) {
-    let len = u16::try_from(message.len()).expect("a message");
-    let framed = [&len.to_be_bytes()[..], message].concat();
-    stream.write_all(&framed).expect("it is read");
-}
-
-fn receive(stream: &mut TcpStream) -> Option<Vec<u8>> {
-    let mut len = [0; 2];
-    stream.read_exact(&mut len).ok()?;
-    let mut message = vec![0; u16::from_be_bytes(len).into()];
-    stream.read_exact(&mut message).ok()?;
-    Some(message)
-}
-
 /// A reply with as many addresses, and the query's OPT where `with_opt`.
 fn reply(query: &[u8], rcode: u8, addresses: u16, with_opt: bool) -> Vec<u8> {
     let heard = Query::read(query).expect("our own query");
@@ -85,22 +62,7 @@ fn reply(query: &[u8], rcode: u8, addresses: u16, with_opt: bool) -> Vec<u8> {
 
 /// A daemon that allows one name, with the directory of its policy.
 async fn daemon(upstream: SocketAddr, change: impl FnOnce(&mut Config)) -> (Daemon, TempDir) {
-    let dir = tempfile::tempdir().expect("a directory");
-    let mut config = Config::default();
-    config.blocked.file = None;
-    config.admin.socket = None;
-    config.listen.addresses = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
-    config.policy.file = dir.path().join("policy.json");
-    config.zones.dir = dir.path().join("zones");
-    config.upstream.servers = vec![Server::Udp(upstream)];
-    config.metrics.listen = None;
-    config.log.queries = Queries::None;
-    change(&mut config);
-    fs::write(&config.policy.file, support::document(&[NAME])).expect("written");
-    let daemon = Daemon::start(&config)
-        .await
-        .unwrap_or_else(|error| panic!("{error}"));
-    (daemon, dir)
+    sockets::daemon(upstream, &[NAME], change).await
 }
 
 fn query() -> Vec<u8> {

@@ -1,13 +1,11 @@
 //! A daemon on loopback with an upstream that answers every question and writes down what it was sent.
 
-use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use namegate::config::{Config, Queries, Server};
 use namegate::daemon::Daemon;
 use namegate::front::{Client, Transport};
 use namegate::wire::{Query, Type};
@@ -36,21 +34,9 @@ pub(super) struct House {
 
 impl House {
     pub(super) async fn open() -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
         let ledger = Arc::new(Mutex::new(Vec::new()));
-        let mut config = Config::default();
-        config.blocked.file = None;
-        config.admin.socket = None;
-        config.listen.addresses = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
-        config.policy.file = dir.path().join("policy.json");
-        config.zones.dir = dir.path().join("zones");
-        config.upstream.servers = vec![Server::Udp(upstream(ledger.clone()))];
-        config.metrics.listen = None;
-        config.log.queries = Queries::None;
-        fs::write(&config.policy.file, support::document(&ALLOWED)).expect("written");
-        let daemon = Daemon::start(&config)
-            .await
-            .unwrap_or_else(|error| panic!("{error}"));
+        let (daemon, dir) =
+            support::sockets::daemon(upstream(ledger.clone()), &ALLOWED, |_| ()).await;
         Self {
             daemon,
             _dir: dir,

@@ -10,6 +10,7 @@ use namegate::front::Transport;
 use super::house::{self, House, PATIENCE, is_healthy};
 use super::table;
 use crate::support::client::{self, Ask};
+use crate::support::sockets::{framed, receive};
 
 /// Long enough that two writes come as two.
 const BREATH: Duration = Duration::from_millis(2);
@@ -196,19 +197,6 @@ fn connect(house: &House) -> TcpStream {
     connection.set_nodelay(true).expect("a socket option");
     connection.set_read_timeout(Some(PATIENCE)).expect("a time");
     connection
-}
-
-fn framed(message: &[u8]) -> Vec<u8> {
-    let len = u16::try_from(message.len()).expect("a message");
-    [&len.to_be_bytes()[..], message].concat()
-}
-
-fn receive(connection: &mut TcpStream) -> Option<Vec<u8>> {
-    let mut len = [0; 2];
-    connection.read_exact(&mut len).ok()?;
-    let mut message = vec![0; u16::from_be_bytes(len).into()];
-    connection.read_exact(&mut message).ok()?;
-    Some(message)
 }
 
 /// Is a healthy question answered on this connection?

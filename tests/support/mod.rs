@@ -7,6 +7,8 @@ mod story;
 
 pub(crate) mod client;
 
+pub(crate) mod sockets;
+
 mod upstream;
 
 pub(crate) mod text;
