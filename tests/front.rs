@@ -136,6 +136,8 @@ async fn pipelined_queries_are_answered_as_they_finish() {
 struct Slow {
     begun: AtomicUsize,
     ended: AtomicUsize,
+    /// The most that were being looked for at one time.
+    most: AtomicUsize,
 }
 
 impl Road for Slow {
@@ -153,7 +155,9 @@ impl Road for Slow {
     }
 
     async fn answer_later(self: &Arc<Self>, pending: Vec<u8>) -> Vec<u8> {
-        self.begun.fetch_add(1, Relaxed);
+        let begun = self.begun.fetch_add(1, Relaxed) + 1;
+        self.most
+            .fetch_max(begun - self.ended.load(Relaxed).min(begun), Relaxed);
         tokio::time::sleep(WHILE).await;
         self.ended.fetch_add(1, Relaxed);
         pending
@@ -189,6 +193,22 @@ async fn what_is_asked_for_is_found_out_also_when_the_client_has_gone() {
     let ended = timeout(PATIENCE, until(&road.ended)).await;
     assert!(ended.is_ok(), "only {:?} of 3 are found", road.ended);
     drop(front);
+}
+
+/// RFC 7766 §6.2.1.1: at most 64 questions of a connection wait; the others are answered after them.
+#[tokio::test]
+async fn a_connection_has_a_bounded_number_of_questions_wait() {
+    let (road, mut listen) = (Arc::<Slow>::default(), Config::default().listen);
+    listen.addresses = vec!["127.0.0.1:0".parse().expect("an address")];
+    let bound = bind(&listen.addresses, 1).unwrap_or_else(|_| panic!("a port is free"));
+    let address = bound.addresses()[0];
+    let _front = Front::serve(bound, &listen, &road).expect("sockets that can be watched");
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    let all = framed(1..=200);
+    stream.write_all(&all).await.expect("written");
+    assert_eq!(replies(&mut stream, 200).await.len(), 200);
+    let most = road.most.load(Relaxed);
+    assert!((1..=64).contains(&most), "{most} at one time");
 }
 
 /// RFC 1035 §4.2.2: a stream has no packets; a message may come octet by octet.
