@@ -1,6 +1,7 @@
 //! The corridor: wires the rooms, carries each query through them, reloads, stops.
 
 mod audit;
+mod buckets;
 mod cookies;
 mod explain;
 mod fetch;

@@ -3,13 +3,14 @@
 //! A client may hold so many times what is left: alone he has most of what there is, and whatever he does, there is
 //! some for who comes next, who may do the same with the rest. Nothing is reserved, and nothing kept of who has gone.
 
-use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed},
 };
+
+use super::buckets::Buckets;
 
 /// Addresses share a bucket by chance when there are more than these; then they share a part too.
 const BUCKETS: usize = 1024;
@@ -22,8 +23,7 @@ const TIMES_THE_REST: usize = 3;
 pub(super) struct Places {
     max: usize,
     taken: AtomicUsize,
-    hasher: RandomState,
-    held: Box<[AtomicUsize]>,
+    held: Buckets<AtomicUsize>,
 }
 
 /// A place taken; given back when dropped.
@@ -37,8 +37,7 @@ impl Places {
         Arc::new(Self {
             max,
             taken: AtomicUsize::new(0),
-            hasher: RandomState::new(),
-            held: (0..BUCKETS).map(|_| AtomicUsize::new(0)).collect(),
+            held: Buckets::new(BUCKETS),
         })
     }
 
@@ -49,11 +48,7 @@ impl Places {
 
     /// A place for this client, if he has not had his part.
     pub(super) fn take(self: &Arc<Self>, client: IpAddr) -> Option<Place> {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a hash is cut to the table's size"
-        )]
-        let bucket = self.hasher.hash_one(client) as usize % BUCKETS;
+        let bucket = self.held.of(client);
         let held = &self.held[bucket];
         // He counts as having it before he gets it: so what he takes on other threads at the same time is seen.
         held.fetch_add(1, Relaxed);
@@ -88,9 +83,8 @@ mod tests {
 
     /// An address whose bucket is not that of [`ONE`].
     fn other(places: &Places, nth: usize) -> IpAddr {
-        let bucket = |it: IpAddr| places.hasher.hash_one(it) % BUCKETS as u64;
         let all = (0..=255).map(|last| IpAddr::from([198, 51, 100, last]));
-        let mut others = all.filter(|it| bucket(*it) != bucket(ONE));
+        let mut others = all.filter(|it| places.held.of(*it) != places.held.of(ONE));
         others.nth(nth).expect("few share a bucket")
     }
 

@@ -1,9 +1,10 @@
 //! How often one address may ask: a table that cannot grow.
 
-use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
+
+use super::buckets::Buckets;
 
 /// Addresses share a bucket by chance when there are more than these; then both get the less.
 const BUCKETS: usize = 4096;
@@ -17,8 +18,7 @@ const BURST_US: u64 = 1_000_000;
 pub(super) struct Rates {
     step_us: u64,
     born: Instant,
-    hasher: RandomState,
-    buckets: Box<[AtomicU64]>,
+    buckets: Buckets<AtomicU64>,
 }
 
 impl Rates {
@@ -27,8 +27,7 @@ impl Rates {
         (per_s > 0).then(|| Self {
             step_us: 1_000_000 / u64::from(per_s),
             born: now,
-            hasher: RandomState::new(),
-            buckets: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(),
+            buckets: Buckets::new(BUCKETS),
         })
     }
 
@@ -36,11 +35,7 @@ impl Rates {
     pub(super) fn take(&self, address: IpAddr, now: Instant) -> bool {
         let now_us =
             u64::try_from(now.saturating_duration_since(self.born).as_micros()).unwrap_or(u64::MAX);
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a hash is cut to the table's size"
-        )]
-        let bucket = &self.buckets[self.hasher.hash_one(address) as usize % BUCKETS];
+        let bucket = &self.buckets[self.buckets.of(address)];
         let next = |due_us: u64| {
             let due_us = due_us.max(now_us) + self.step_us;
             (due_us <= now_us + BURST_US).then_some(due_us)

@@ -105,6 +105,7 @@ pub mod daemon {
     //! The corridor.
 
     mod audit;
+    mod buckets;
     mod cookies;
     mod fetch;
     mod flight;
