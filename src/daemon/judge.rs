@@ -4,7 +4,6 @@
 //! the functions that the server asks, sends nothing and counts nothing. What it
 //! finds is an [`Opinion`], a value.
 
-use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use crate::answer::upstream;
 use crate::answer::why;
 use crate::config::{Ancestors, Config, Types};
 use crate::matcher::{Denial, Grant, Near, Rule, Rules, SearchSuffixes, Verdict, Why};
-use crate::policy::watch::digest;
+use crate::policy::watch::{digest, open_file};
 use crate::policy::{self, Accepted, Diagnostics, Pattern};
 use crate::wire::{MESSAGE_OCTETS_MAX, Name, Query, Room, Type, UDP_OCTETS};
 
@@ -310,12 +309,9 @@ fn document_of(config: &Config, live: &Live) -> Option<Document> {
 
 /// A regular file of a policy's size: whoever asks waits for it.
 fn source_of(file: &Path) -> io::Result<Vec<u8>> {
-    if !fs::metadata(file)?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
     let mut source = Vec::new();
     let limit = policy::OCTETS_MAX as u64 + 1;
-    fs::File::open(file)?.take(limit).read_to_end(&mut source)?;
+    open_file(file)?.take(limit).read_to_end(&mut source)?;
     Ok(source)
 }
 

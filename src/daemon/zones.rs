@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::road::Road;
 use crate::answer::zone::{ZoneError, ZoneText, Zones};
 use crate::config::Config;
+use crate::policy::watch::open_file;
 
 /// A zone file is read up to this, in octets: one that is larger is no file for a box.
 const ZONE_OCTETS_MAX: u64 = 16 << 20;
@@ -113,12 +114,8 @@ fn read(dir: &Path) -> Result<Vec<(String, String)>, ZoneError> {
 }
 
 fn read_text(path: &Path) -> io::Result<String> {
-    // A pipe would hold us for ever.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
     let mut text = String::new();
-    let open = fs::File::open(path)?;
+    let open = open_file(path)?;
     open.take(ZONE_OCTETS_MAX).read_to_string(&mut text)?;
     Ok(text)
 }

@@ -38,6 +38,7 @@ use super::{Accepted, Diagnostics, Select};
 mod eye;
 mod pace;
 
+pub use eye::open_file;
 use eye::{Document, Eye, Found, Look, Way};
 use pace::{Hint, Pace, Step};
 

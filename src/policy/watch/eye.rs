@@ -246,19 +246,26 @@ pub(super) fn matters(event: &Event) -> bool {
     }
 }
 
-/// The octets, and whether the file was replaced where we cannot see it.
+/// Opens a file for reading. A pipe would hold us for ever, and would say something else the second time.
 ///
-/// No link leads to such a file any more, and yet the path does: it is a mount of a single file,
-/// and whoever replaced the file by renaming did so outside.
-fn content(file: &Path) -> io::Result<(Vec<u8>, bool)> {
-    // A pipe would hold us for ever, and would say something else the second time.
+/// # Errors
+/// When it cannot be opened, or is no regular file.
+pub fn open_file(file: &Path) -> io::Result<File> {
     if !fs::metadata(file)?.is_file() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "not a regular file",
         ));
     }
-    let open = File::open(file)?;
+    File::open(file)
+}
+
+/// The octets, and whether the file was replaced where we cannot see it.
+///
+/// No link leads to such a file any more, and yet the path does: it is a mount of a single file,
+/// and whoever replaced the file by renaming did so outside.
+fn content(file: &Path) -> io::Result<(Vec<u8>, bool)> {
+    let open = open_file(file)?;
     // A file that was replaced while we read has no link either; but then the path leads elsewhere.
     let blind = open.metadata()?.nlink() == 0 && fs::metadata(file)?.nlink() == 0;
     let mut octets = Vec::new();
