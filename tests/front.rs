@@ -62,12 +62,21 @@ impl Road for Echo {
 
 /// Fronts at an address, and where that is. They serve until dropped.
 fn serve(at: &str, change: impl FnOnce(&mut Listen)) -> (Front, SocketAddr) {
+    serve_road(&Arc::new(Echo), at, change)
+}
+
+/// The same before another road.
+fn serve_road<R: Road>(
+    road: &Arc<R>,
+    at: &str,
+    change: impl FnOnce(&mut Listen),
+) -> (Front, SocketAddr) {
     let mut listen = Config::default().listen;
     listen.addresses = vec![at.parse().expect("an address")];
     change(&mut listen);
     let bound = bind(&listen.addresses, 1).unwrap_or_else(|_| panic!("{at} is free"));
     let address = bound.addresses()[0];
-    let front = Front::serve(bound, &listen, &Arc::new(Echo)).expect("sockets that can be watched");
+    let front = Front::serve(bound, &listen, road).expect("sockets that can be watched");
     (front, address)
 }
 
@@ -156,8 +165,8 @@ impl Road for Slow {
 
     async fn answer_later(self: &Arc<Self>, pending: Vec<u8>) -> Vec<u8> {
         let begun = self.begun.fetch_add(1, Relaxed) + 1;
-        self.most
-            .fetch_max(begun - self.ended.load(Relaxed).min(begun), Relaxed);
+        let waiting = begun.saturating_sub(self.ended.load(Relaxed));
+        self.most.fetch_max(waiting, Relaxed);
         tokio::time::sleep(WHILE).await;
         self.ended.fetch_add(1, Relaxed);
         pending
@@ -171,11 +180,8 @@ impl Road for Slow {
 /// What a client asks for is looked for to its end, also when he hangs up: who comes after him finds it, and it is not begun anew.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_asked_for_is_found_out_also_when_the_client_has_gone() {
-    let (road, mut listen) = (Arc::<Slow>::default(), Config::default().listen);
-    listen.addresses = vec!["127.0.0.1:0".parse().expect("an address")];
-    let bound = bind(&listen.addresses, 1).unwrap_or_else(|_| panic!("a port is free"));
-    let address = bound.addresses()[0];
-    let front = Front::serve(bound, &listen, &road).expect("sockets that can be watched");
+    let road = Arc::<Slow>::default();
+    let (front, address) = serve_road(&road, "127.0.0.1:0", |_| {});
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     stream
         .write_all(&framed([1, 2, 3].into_iter()))
@@ -198,11 +204,8 @@ async fn what_is_asked_for_is_found_out_also_when_the_client_has_gone() {
 /// RFC 7766 §6.2.1.1: at most 64 questions of a connection wait; the others are answered after them.
 #[tokio::test]
 async fn a_connection_has_a_bounded_number_of_questions_wait() {
-    let (road, mut listen) = (Arc::<Slow>::default(), Config::default().listen);
-    listen.addresses = vec!["127.0.0.1:0".parse().expect("an address")];
-    let bound = bind(&listen.addresses, 1).unwrap_or_else(|_| panic!("a port is free"));
-    let address = bound.addresses()[0];
-    let _front = Front::serve(bound, &listen, &road).expect("sockets that can be watched");
+    let road = Arc::<Slow>::default();
+    let (_front, address) = serve_road(&road, "127.0.0.1:0", |_| {});
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     let all = framed(1..=200);
     stream.write_all(&all).await.expect("written");
