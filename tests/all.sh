@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every test there is: style, lints, documentation, cargo's tests, dig on real sockets, real clients, other resolvers and
+# Every test there is: style, lints, documentation, cargo's tests, interleavings, dig on real sockets, real clients, other resolvers and
 # `exec` in namespaces, doctor on machines with each fault, the program on machines that fail under it, the page in a
 # browser where there is one.
 #
@@ -30,6 +30,7 @@ main() {
     step 'program' cargo build --locked
     dependencies
     cargo_tests
+    step 'interleavings' tests/interleave.sh
     suite dig
     suite clients
     suite chain

@@ -173,6 +173,37 @@ fn every_dependency_comes_from_the_registry_and_says_why() {
     }
 }
 
+/// Crates beside this one build it with locks of their own, which nobody else looks at.
+#[test]
+fn locks_beside_ours_know_every_dependency() {
+    let manifest = read("Cargo.toml");
+    let (_, rest) = manifest
+        .split_once("\n[dependencies]\n")
+        .expect("there are some");
+    let section = rest.split("\n[").next().unwrap_or_default();
+    let names = section.lines().filter_map(|line| line.split_once(" = "));
+    let names: Vec<&str> = names
+        .map(|(name, _)| name)
+        .filter(|it| !it.starts_with('#'))
+        .collect();
+    assert!(names.len() >= 20, "only {names:?}");
+    for lock in ["fuzz/Cargo.lock", "tests/interleave/Cargo.lock"] {
+        let text = read(lock);
+        let (_, ours) = text
+            .split_once("name = \"namegate\"\n")
+            .expect("it is built there");
+        let ours = ours.split("[[package]]").next().unwrap_or_default();
+        for name in &names {
+            let is_known =
+                ours.contains(&format!("\n \"{name}\"")) || ours.contains(&format!("\n \"{name} "));
+            assert!(
+                is_known,
+                "{lock} does not know {name}: run cargo update --offline --workspace there"
+            );
+        }
+    }
+}
+
 #[test]
 fn rows_of_conformance_and_proof_name_live_tests() {
     let text = read("docs/CONFORMANCE.md") + &read("docs/PROOF.md");

@@ -1,5 +1,6 @@
 //! The corridor: wires the rooms, carries each query through them, reloads, stops.
 
+mod announced;
 mod audit;
 mod buckets;
 mod cookies;

@@ -3,21 +3,17 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::announced::QUESTION;
 use super::state::State;
-use crate::telemetry::{Done, Transport};
 
 /// How often, and for how long at most.
 const EVERY: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(1);
-/// `localhost. A`, answered from what is compiled in; the two octets of the id go in front.
-const QUESTION: &[u8] = b"\x01\0\0\x01\0\0\0\0\0\0\x09localhost\0\0\x01\0\x01";
-
 /// Asks the first of our addresses every second, for as long as it is polled, and tells `state` and the supervisor.
 pub(super) async fn ask_ourselves(addresses: Vec<SocketAddr>, state: Arc<State>) {
     let Some(address) = addresses.first().map(|it| reachable(*it)) else {
@@ -46,32 +42,6 @@ pub(super) async fn ask_ourselves(addresses: Vec<SocketAddr>, state: Arc<State>)
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
         }
         state.probed(result);
-    }
-}
-
-/// The query that we are about to ask ourselves: it is nobody's figure, and all others are.
-#[derive(Default)]
-pub(super) struct Announced(AtomicU16);
-
-impl Announced {
-    /// The next query over UDP from this port of ours is our own.
-    pub(super) fn announce(&self, address: SocketAddr) {
-        self.0.store(address.port(), Relaxed);
-    }
-
-    /// Is it that one? It is told by its port, which a connection may have too, and whoever asks from another address
-    /// of this machine: so it has to be the question as well, and comes once.
-    #[inline]
-    pub(super) fn is(&self, done: &Done<'_>) -> bool {
-        let port = done.client.port();
-        port != 0
-            && self.0.load(Relaxed) == port
-            && done.transport == Transport::Udp
-            && done.client.ip().is_loopback()
-            && done
-                .name
-                .is_some_and(|it| QUESTION[10..].starts_with(it.octets()))
-            && self.0.swap(0, Relaxed) == port
     }
 }
 
@@ -117,48 +87,6 @@ pub fn reachable(address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::{Desk, Outcome, Reason};
-    use crate::wire::{Name, Type};
-
-    fn done<'n>(name: &'n Name, client: &str, transport: Transport) -> Done<'n> {
-        Done {
-            name: Some(name),
-            kind: Type::A,
-            transport,
-            client: client.parse().expect("an address"),
-            outcome: Outcome {
-                desk: Desk::Special,
-                reason: Reason::SpecialUse,
-                rcode: None,
-                ede: None,
-            },
-            rule: None,
-            generation: 1,
-            began: Instant::now(),
-            took: Duration::ZERO,
-            ttl_s: None,
-        }
-    }
-
-    /// A client chooses his port; he is not to go uncounted by it.
-    #[test]
-    fn of_all_that_come_from_the_port_of_the_probe_one_is_the_probe() {
-        let [ours, other] = ["localhost", "evil.example"].map(|it| it.parse().expect("a name"));
-        let announced = Announced::default();
-        let is = |name: &Name, client: &str, transport: Transport| {
-            announced.is(&done(name, client, transport))
-        };
-        assert!(
-            !is(&ours, "127.0.0.1:0", Transport::Udp),
-            "none is announced"
-        );
-        announced.announce("127.0.0.1:40000".parse().expect("an address"));
-        assert!(!is(&ours, "127.0.0.1:40000", Transport::Tcp));
-        assert!(!is(&other, "127.0.0.1:40000", Transport::Udp));
-        assert!(!is(&ours, "127.0.0.1:40001", Transport::Udp));
-        assert!(is(&ours, "127.0.0.1:40000", Transport::Udp));
-        assert!(!is(&ours, "127.0.0.1:40000", Transport::Udp), "it has come");
-    }
 
     #[test]
     fn everywhere_is_reached_by_loopback() {

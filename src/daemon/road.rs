@@ -15,12 +15,12 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
 use self::explain::Looks;
+use super::announced::Announced;
 use super::audit::Audit;
 use super::cookies::Cookies;
 use super::fetch::{Fetcher, Known};
 use super::live::{Grants, Live, reason, reason_denied};
 use super::places::{Place, Places};
-use super::probe::Announced;
 use super::rate::Rates;
 use crate::answer::blocked::would_deny;
 use crate::answer::cache::{Cache, Entry, Found};

@@ -45,7 +45,7 @@ pub mod front {
     #[path = "../../tests/interleave/src/rooms/front.rs"]
     mod model;
 
-    pub use model::{Client, Road, Step, Transport};
+    pub use model::{Client, Keeper, Road, Step, Transport};
 
     #[path = "../../tests/interleave/src/scenes/drain.rs"]
     pub mod drain;
@@ -104,6 +104,7 @@ pub mod telemetry {
 pub mod daemon {
     //! The corridor.
 
+    mod announced;
     mod audit;
     mod buckets;
     mod cookies;

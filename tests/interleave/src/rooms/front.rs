@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use namegate::front::{Client, Step, Transport};
+pub use namegate::front::{Client, Keeper, Step, Transport};
 
 /// What every message goes through, whatever carries it.
 pub trait Road: Send + Sync + 'static {
